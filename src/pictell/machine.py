@@ -1,0 +1,80 @@
+"""What a result was measured on: hardware, versions, memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_PACKAGES = ("pictell", "torch", "timm", "accelerate", "numpy", "pillow", "nltk")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide a result."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, memory and accelerator."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "processor": _processor_name(),
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpu": gpu,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _processor_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+class PeakMemory:
+    """The largest memory seen at the times of sampling.
+
+    On a GPU it is what the allocator reports. On a CPU it is the process's anonymous memory
+    (memory-mapped features are the page cache's and not counted), sampled after each forward pass,
+    when everything that the backward pass needs is held.
+    """
+
+    def __init__(self) -> None:
+        import torch
+
+        self._cuda = torch.cuda if torch.cuda.is_available() else None
+        self._process = psutil.Process()
+        self._peak = 0
+        if self._cuda:
+            self._cuda.reset_peak_memory_stats()
+
+    def sample(self) -> None:
+        """Look at the memory now."""
+        if not self._cuda:
+            memory = self._process.memory_info()
+            shared = getattr(memory, "shared", 0)  # file-backed pages, on Linux
+            self._peak = max(self._peak, memory.rss - shared)
+
+    @property
+    def megabytes(self) -> float:
+        """The peak in MB (10^6 bytes)."""
+        peak = self._cuda.max_memory_allocated() if self._cuda else self._peak
+        return round(peak / 1e6, 1)

@@ -1,0 +1,140 @@
+"""Tiny data, shared by the tests: pictures of coloured shapes, and an encoder that fits in 1 MB."""
+
+import os
+
+# Tiny tensors are fastest on one thread; set before anything imports torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import warnings
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from pictell.config import Config
+from pictell.data.records import Example, write_dataset
+
+COLOURS = {"red": "#d02020", "green": "#20a030", "blue": "#2040d0", "yellow": "#e0d020"}
+SHAPES = ("circle", "square")
+ENCODER = "test_resnet"  # timm's tiny ResNet: 96 features for a cell of 32 x 32 pixels
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide a GPU from all but `pytest -m gpu`: bit-for-bit equalities hold on a CPU."""
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def draw_shape(path: Path, colour: str, shape: str, shift: int = 0) -> Path:
+    """A picture of 64 x 64 pixels with one coloured shape on white."""
+    image = Image.new("RGB", (64, 64), "white")
+    draw = ImageDraw.Draw(image)
+    box = (8 + shift, 12 + shift, 44 + shift, 48 + shift)
+    if shape == "circle":
+        draw.ellipse(box, fill=COLOURS[colour])
+    else:
+        draw.rectangle(box, fill=COLOURS[colour])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    return path
+
+
+def shape_examples(folder: Path) -> list[Example]:
+    """Eight training pictures with four captions each, four for validation, two for test."""
+    examples = []
+    for split, colours, shift in [
+        ("train", list(COLOURS), 0),
+        ("val", ["red", "blue"], 6),
+        ("test", ["green"], 3),
+    ]:
+        for colour in colours:
+            for shape in SHAPES:
+                name = f"{split}_{colour}_{shape}"
+                path = draw_shape(folder / f"{name}.png", colour, shape, shift)
+                long = f"there is one {shape} and it is {colour}"
+                captions = (f"a {colour} {shape} on white ground",) * 3 + (long,)
+                if split != "train":
+                    captions = (f"a {colour} {shape} on white ground", f"zebra {shape}")
+                examples.append(
+                    Example(image_id=name, path=path, captions=captions, split=split)  # type: ignore[arg-type]
+                )
+    return examples
+
+
+@pytest.fixture(scope="session")
+def shapes_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with dataset.jsonl: 8 train, 4 val, 2 test pictures. Not to be written to."""
+    folder = tmp_path_factory.mktemp("shapes")
+    write_dataset(folder, shape_examples(folder / "pictures"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoder_weights(tmp_path_factory: pytest.TempPathFactory, shapes_dataset: Path) -> Path:
+    """A checkpoint of the tiny encoder: random kernels, batch norms settled on the shapes.
+
+    (Without settled batch norms a random network gives nearly the same features for all pictures.)
+    """
+    import numpy as np
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    pictures = sorted((shapes_dataset / "pictures").iterdir())
+    pixels = np.stack([np.asarray(Image.open(p), np.float32) for p in pictures]) / 128 - 1
+    torch.manual_seed(1)
+    model = timm.create_model(ENCODER, pretrained=False).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    path = tmp_path_factory.mktemp("weights") / "test_resnet.safetensors"
+    save_file(model.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def feature_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder of feature stores for all tests that only want features quickly."""
+    return tmp_path_factory.mktemp("features")
+
+
+@pytest.fixture
+def tiny_config(shapes_dataset: Path, encoder_weights: Path, feature_folder: Path):
+    """Make a config of a training that takes a second; sections are overridden by keyword."""
+
+    def make(**sections) -> Config:
+        values = {
+            "data": {"dataset": str(shapes_dataset), "min_count": 1},
+            "encoder": {
+                "name": ENCODER,
+                "weights": str(encoder_weights),
+                "image_size": 64,
+                "pooled_grid": 3,
+                "features": str(feature_folder),
+            },
+            "decoder": {"embedding_size": 16, "hidden_size": 32, "attention_size": 16},
+            "train": {
+                "batch_size": 4,
+                "epochs": 2,
+                "decoder_lr": 1e-2,
+                "workers": 0,
+                "log_every": 1,
+            },
+            "search": {"max_length": 12},
+        }
+        for name, section in sections.items():
+            values[name] |= section
+        return Config.from_dict(values)
+
+    return make
+
+
+@pytest.fixture
+def quiet_random_weights():
+    """Leave out the warning that random weights mean little."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*random weights")
+        yield

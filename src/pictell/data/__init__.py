@@ -1,0 +1,1 @@
+"""Pictures and captions in: readers, checks, tokenisers, transforms, batches."""

@@ -1,0 +1,198 @@
+"""Batches of captions with their pictures' features or pixels.
+
+Captions are shuffled, then bucketed by length: each batch holds captions of nearly one length, so
+that almost nothing is spent on padding, while the batches come in random order. The batches of an
+epoch are a function of seed and epoch alone; a run that was interrupted goes on at any of them.
+
+Axes: B captions, C cells, D feature width, T words, S picture side.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pictell.data.images import ImageTransform
+from pictell.data.records import Example
+from pictell.data.text import END, PAD, START, Tokenizer, Vocabulary
+from pictell.errors import InputError
+
+BUCKET_BATCHES = 100  # batches that are sorted by length together
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Captions as numbers.
+
+    Attributes:
+        words: For each caption `<start>`, its words and `<end>`.
+        images: For each caption the position of its picture.
+        lengths: (captions,) how many words are to be predicted, `<end>` included.
+    """
+
+    words: list[np.ndarray]
+    images: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def encode(
+        cls,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        vocabulary: Vocabulary,
+        max_length: int,
+    ) -> Captions:
+        """Tokenise and number all captions; longer ones are cut to `max_length` words."""
+        words, images = [], []
+        for position, example in enumerate(examples):
+            for caption in example.captions:
+                numbers = vocabulary.encode(tokenizer.tokenize(caption)[:max_length])
+                words.append(np.array([START, *numbers, END], dtype=np.int64))
+                images.append(position)
+        lengths = np.array([len(w) - 1 for w in words], dtype=np.int64)
+        return cls(words, np.array(images, dtype=np.int64), lengths)
+
+
+@dataclass
+class Batch:
+    """One batch, captions in order of falling length.
+
+    Attributes:
+        pictures: (B, C, D) fp16 features, or (B, 3, S, S) uint8 pixels.
+        inputs: (B, T) words that are read, `<start>` first.
+        targets: (B, T) words that are predicted, `<end>` last.
+        lengths: (B,) real words of each.
+        images: Positions of the pictures in the split.
+    """
+
+    pictures: Tensor
+    inputs: Tensor
+    targets: Tensor
+    lengths: Tensor
+    images: list[int]
+
+
+class Pictures(Protocol):
+    """Where batches take pictures from."""
+
+    def __call__(self, images: np.ndarray) -> Tensor:
+        """Features or pixels of the pictures at these positions."""
+        ...
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """Features from a memory-mapped array (rows, C, D); `rows` gives each picture's row."""
+
+    array: np.ndarray
+    rows: np.ndarray
+
+    def __call__(self, images: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.array[self.rows[images]])
+
+
+@dataclass(frozen=True)
+class DecodedPixels:
+    """Pixels decoded from files each time they are asked for."""
+
+    paths: list[Path]
+    transform: ImageTransform
+
+    def __call__(self, images: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.stack([self.transform.read(self.paths[i]) for i in images]))
+
+
+def epoch_batches(
+    lengths: np.ndarray, batch_size: int, *, seed: int, epoch: int
+) -> list[np.ndarray]:
+    """Positions of the captions of each batch of an epoch, every caption once.
+
+    Args:
+        lengths: (captions,) words of each caption.
+        batch_size: Captions in a batch; the last one may be smaller.
+        seed: Seed of the run.
+        epoch: Epochs differ in their order.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(lengths))
+    bucket = batch_size * BUCKET_BATCHES
+    batches = []
+    for start in range(0, len(order), bucket):
+        part = order[start : start + bucket]
+        part = part[np.argsort(-lengths[part], kind="stable")]
+        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def ordered_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """All captions, longest first: for evaluation."""
+    order = np.argsort(-lengths, kind="stable")
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+class _BatchDataset(Dataset):
+    def __init__(
+        self, captions: Captions, pictures: Pictures, batches: Sequence[np.ndarray]
+    ) -> None:
+        self.captions, self.pictures, self.batches = captions, pictures, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> Batch | str:
+        if number >= len(self.batches):
+            raise IndexError(number)
+        try:
+            return self._batch(number)
+        except InputError as error:  # told by the main process: a worker's traceback helps nobody
+            return str(error)
+
+    def _batch(self, number: int) -> Batch:
+        chosen = self.batches[number]
+        lengths = self.captions.lengths[chosen]
+        words = np.full((len(chosen), lengths.max() + 1), PAD, dtype=np.int64)
+        for row, caption in enumerate(chosen):
+            words[row, : lengths[row] + 1] = self.captions.words[caption]
+        images = self.captions.images[chosen]
+        inputs = words[:, :-1].copy()
+        inputs[inputs == END] = PAD  # <end> of a shorter caption is predicted, never read
+        return Batch(
+            self.pictures(images),
+            torch.from_numpy(inputs),
+            torch.from_numpy(words[:, 1:].copy()),
+            torch.from_numpy(lengths),
+            images.tolist(),
+        )
+
+
+def load_batches(
+    captions: Captions, pictures: Pictures, batches: Sequence[np.ndarray], *, workers: int
+) -> Iterator[Batch]:
+    """Yield the batches in order. Stored features are read here, pixels decoded by `workers`.
+
+    Raises:
+        InputError: A picture does not decode.
+    """
+    if isinstance(pictures, StoredFeatures):
+        workers = 0  # a copy from a memory map is cheaper than sending it between processes
+    loader = DataLoader(
+        _BatchDataset(captions, pictures, batches),
+        batch_size=None,
+        shuffle=False,
+        num_workers=min(workers, os.cpu_count() or 1),
+        # A loader draws a seed for its workers when it starts: not from the numbers of dropout,
+        # or a run that is resumed within an epoch would not equal an uninterrupted one.
+        generator=torch.Generator(),
+    )
+    for batch in loader:
+        if isinstance(batch, str):
+            raise InputError(batch)
+        yield batch

@@ -1,0 +1,129 @@
+"""The LSTM decoder with additive attention over the picture's regions.
+
+    decoder = build_decoder(DecoderConfig(name="attention"), vocab_size=2600, feature_size=2048,
+                            cells=(8, 8), pooled_grid=14)
+
+After Xu et al. 2015, "Show, Attend and Tell" (deterministic "soft" attention, section 4.2), with
+the additive scores of Bahdanau et al. 2015. The decoder attends over L = 196 pooled regions, but
+keeps the C = 64 cells that the encoder gives and pools what is linear in them (see
+encoders/grid.py): keys are projected for the cells and pooled afterwards, and the attention
+weights are pulled back to the cells before the context is summed.
+
+Axes: see base.py; A attention width, E embedding width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pictell.config import DecoderConfig
+from pictell.decoders.base import Decoder, State, Step, TeacherForced, pack
+
+
+class AttentionDecoder(Decoder):
+    """An LSTM that reads [word ; gate * context], where the context is chosen by its last state.
+
+    query   = Q h + q                                        (A,)
+    e_l     = v . activation(K f_l + k + query)              regions l = 1..L
+    alpha   = softmax(e)                                     (L,)
+    context = sum_l alpha_l f_l                              (D,)
+    gate    = sigmoid(G h + g)                               (D,)
+    h, c    = LSTM([word ; gate * context], h, c)
+    """
+
+    def __init__(self, config: DecoderConfig, **shape: Any) -> None:
+        super().__init__(config, **shape)
+        hidden, attention, feature_size = (
+            config.hidden_size,
+            config.attention_size,
+            shape["feature_size"],
+        )
+        self.embedding = nn.Embedding(self.vocab_size, config.embedding_size)
+        self.initial_hidden = nn.Linear(feature_size, hidden)
+        self.initial_cell = nn.Linear(feature_size, hidden)
+        self.key = nn.Linear(feature_size, attention)
+        self.score = nn.Linear(attention, 1, bias=False)  # softmax would cancel a bias
+        # Query, gate and the recurrent part of the LSTM's gates all read the hidden state: they are
+        # one product. nn.Linear draws weights by the width it reads, so that stacking them changes
+        # nothing in how they start.
+        self._widths = [attention, feature_size * config.gate, 4 * hidden]
+        self.from_hidden = nn.Linear(hidden, sum(self._widths))
+        self.from_word = nn.Linear(config.embedding_size, 4 * hidden)
+        self.from_context = nn.Linear(feature_size, 4 * hidden, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+        self.vocabulary = nn.Linear(hidden, self.vocab_size)
+        self._reset(hidden**-0.5)
+
+    def _reset(self, bound: float) -> None:
+        for layer in (self.from_word, self.from_context):  # as torch's LSTMCell draws its weights
+            for parameter in layer.parameters():
+                nn.init.uniform_(parameter, -bound, bound)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        nn.init.uniform_(self.vocabulary.weight, -0.1, 0.1)
+        nn.init.zeros_(self.vocabulary.bias)
+
+    def _prepare(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is computed once per picture: keys (B, L, A), first hidden and cell (B, H)."""
+        keys = self.pool @ self.key(features)  # rows of P sum to one: the bias stays as it is
+        mean = self.mean_region(features)
+        return keys, self.initial_hidden(mean), self.initial_cell(mean)
+
+    def _attend(self, keys: Tensor, features: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Attention (B, K, L) and context (B, K, D) for queries (B, K, A)."""
+        scores = additive_scores(keys, query, self.score.weight[0], self.config.activation)
+        attention = scores.softmax(dim=-1)  # (B, K, L)
+        return attention, (attention @ self.pool) @ features
+
+    def _advance(
+        self, keys: Tensor, features: Tensor, word_gates: Tensor, hidden: Tensor, cell: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One word: new hidden and cell (B, K, H), attention (B, K, L).
+
+        `word_gates` (B, K, 4H) is the word's part of the LSTM's gates.
+        """
+        query, gate, hidden_gates = self.from_hidden(hidden).split(self._widths, dim=-1)
+        attention, context = self._attend(keys, features, query)
+        if self.config.gate:
+            context = context * gate.sigmoid()
+        gates = word_gates + hidden_gates + self.from_context(context)
+        take, forget, new, give = gates.chunk(4, dim=-1)  # torch's order: input, forget, cell, out
+        cell = forget.sigmoid() * cell + take.sigmoid() * new.tanh()
+        return give.sigmoid() * cell.tanh(), cell, attention
+
+    def teacher_forced(self, features: Tensor, words: Tensor, lengths: Tensor) -> TeacherForced:
+        keys, hidden, cell = self._prepare(features)
+        hidden, cell = hidden[:, None], cell[:, None]  # (B, 1, H)
+        word_gates = self.from_word(self.embedding(words))  # (B, T, 4H): all words in one product
+        real = torch.arange(words.shape[1])[None] < lengths[:, None]  # (B, T)
+        real = real.to(features)
+        outputs = []
+        sums = features.new_zeros(len(features), keys.shape[1])  # (B, L)
+        for t in range(words.shape[1]):
+            hidden, cell, attention = self._advance(
+                keys, features, word_gates[:, t : t + 1], hidden, cell
+            )
+            outputs.append(hidden)
+            sums = sums + attention[:, 0] * real[:, t : t + 1]
+        hidden_states = pack(torch.cat(outputs, dim=1), lengths)  # (N, H)
+        return TeacherForced(self.vocabulary(self.dropout(hidden_states)), sums)
+
+    def start(self, features: Tensor) -> State:
+        keys, hidden, cell = self._prepare(features)
+        return State((keys, features), (hidden[:, None], cell[:, None]))
+
+    def step(self, state: State, words: Tensor) -> Step:
+        keys, features = state.images
+        word_gates = self.from_word(self.embedding(words))
+        hidden, cell, attention = self._advance(keys, features, word_gates, *state.beams)
+        return Step(self.vocabulary(hidden), State(state.images, (hidden, cell)), attention)
+
+
+def additive_scores(keys: Tensor, query: Tensor, vector: Tensor, activation: str) -> Tensor:
+    """v . activation(key + query) for each region: keys (B, L, A), query (B, K, A) -> (B, K, L)."""
+    summed = keys[:, None] + query[:, :, None]  # (B, K, L, A)
+    # In place: the sum itself is not needed.
+    summed = summed.relu_() if activation == "relu" else summed.tanh_()
+    return summed @ vector

@@ -1,0 +1,161 @@
+"""What all decoders share: one way to be trained and one way to be stepped.
+
+A decoder is trained by `teacher_forced` and used by `start` and `step`; search and training know
+nothing else of it. A new decoder is one new file with a class that is registered here by name.
+
+Axes: B images, C cells of the encoder, L regions, D feature width, K beams, T words, H hidden,
+N real tokens of a batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib import import_module
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from pictell.config import DecoderConfig
+from pictell.encoders.grid import decoder_grid, pooling_matrix
+from pictell.errors import InputError
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a decoder stands in the captions that it writes.
+
+    Attributes:
+        images: Tensors that belong to a picture, (B, ...): shared by its beams, never copied.
+        beams: Tensors that belong to a caption being written, (B, K, ...).
+    """
+
+    images: tuple[Tensor, ...]
+    beams: tuple[Tensor, ...]
+
+    def select_images(self, index: Tensor) -> State:
+        """Keep some pictures: index (B',) of the old B."""
+        return State(tuple(t[index] for t in self.images), tuple(t[index] for t in self.beams))
+
+    def select_beams(self, index: Tensor) -> State:
+        """Reorder or multiply the beams of each picture: index (B, K') of the old K."""
+        rows = torch.arange(len(index), device=index.device)[:, None]
+        return State(self.images, tuple(t[rows, index] for t in self.beams))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step gives: logits (B, K, V), the new state, and attention (B, K, L) or None."""
+
+    logits: Tensor
+    state: State
+    attention: Tensor | None
+
+
+@dataclass(frozen=True)
+class TeacherForced:
+    """What teacher forcing gives.
+
+    Attributes:
+        logits: (N, V), only for real tokens, in the order of `targets_of`.
+        attention_sums: (B, L) sum over a caption's real words of its attention, or None.
+    """
+
+    logits: Tensor
+    attention_sums: Tensor | None
+
+
+class Decoder(nn.Module, ABC):
+    """Regions to words.
+
+    Args:
+        config: Widths and options.
+        vocab_size: V, special words included.
+        feature_size: D, width of an encoder's cell.
+        cells: Rows and columns of the encoder's grid.
+        pooled_grid: Side of the adaptive average pooling before the decoder; 0 for none.
+    """
+
+    pool: Tensor
+    pool_mean: Tensor
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        *,
+        vocab_size: int,
+        feature_size: int,
+        cells: tuple[int, int],
+        pooled_grid: int,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.vocab_size = vocab_size
+        self.grid = decoder_grid(cells, pooled_grid)
+        pool = pooling_matrix(cells, self.grid)  # (L, C)
+        self.register_buffer("pool", pool.float(), persistent=False)
+        self.register_buffer("pool_mean", pool.mean(dim=0).float(), persistent=False)  # (C,)
+
+    def mean_region(self, features: Tensor) -> Tensor:
+        """Mean of the pooled regions without pooling them: (B, C, D) -> (B, D)."""
+        return self.pool_mean @ features
+
+    @abstractmethod
+    def teacher_forced(self, features: Tensor, words: Tensor, lengths: Tensor) -> TeacherForced:
+        """Predict each next word of given captions.
+
+        Args:
+            features: (B, C, D) cells of the encoder.
+            words: (B, T) numbers that are read, `<start>` first, padded at the end.
+            lengths: (B,) real words that are read, on the CPU, falling.
+        """
+
+    @abstractmethod
+    def start(self, features: Tensor) -> State:
+        """State before the first word, with one beam: features (B, C, D)."""
+
+    @abstractmethod
+    def step(self, state: State, words: Tensor) -> Step:
+        """Read one word a beam, words (B, K), and predict the next."""
+
+
+def pack(padded: Tensor, lengths: Tensor) -> Tensor:
+    """Real entries only: (B, T, ...) -> (N, ...), time by time, long captions first."""
+    return pack_padded_sequence(padded, lengths, batch_first=True).data
+
+
+def targets_of(targets: Tensor, lengths: Tensor) -> Tensor:
+    """The words that are to be predicted, (B, T) -> (N,), in the order of the logits."""
+    return pack(targets, lengths)
+
+
+DECODERS = {
+    "rnn": "pictell.decoders.rnn:RNNDecoder",
+    "attention": "pictell.decoders.attention:AttentionDecoder",
+}
+
+
+def build_decoder(
+    config: DecoderConfig,
+    *,
+    vocab_size: int,
+    feature_size: int,
+    cells: tuple[int, int],
+    pooled_grid: int,
+) -> Decoder:
+    """The configured decoder with fresh weights.
+
+    Raises:
+        InputError: The name is unknown.
+    """
+    if config.name not in DECODERS:
+        raise InputError(f"decoder.name is {config.name!r}; known: {', '.join(DECODERS)}")
+    module, cls = DECODERS[config.name].split(":")
+    return getattr(import_module(module), cls)(
+        config,
+        vocab_size=vocab_size,
+        feature_size=feature_size,
+        cells=cells,
+        pooled_grid=pooled_grid,
+    )

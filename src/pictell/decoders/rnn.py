@@ -1,0 +1,74 @@
+"""The plain LSTM decoder: the picture enters through the initial state only.
+
+    decoder = build_decoder(DecoderConfig(name="rnn"), vocab_size=2600, feature_size=2048,
+                            cells=(8, 8), pooled_grid=14)
+
+After Vinyals et al. 2015, "Show and Tell", with the picture in the state instead of the first word.
+
+Axes: see base.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+from pictell.config import DecoderConfig
+from pictell.decoders.base import Decoder, State, Step, TeacherForced
+
+
+class _BatchNorm(nn.BatchNorm1d):
+    """A batch of one caption has no spread: it is normalised by the statistics learnt so far."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or len(input) > 1:
+            return super().forward(input)
+        return nn.functional.batch_norm(
+            input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
+class RNNDecoder(Decoder):
+    """h0 = BatchNorm(FC(mean region)), c0 likewise; then one LSTM over the words."""
+
+    def __init__(self, config: DecoderConfig, **shape: Any) -> None:
+        super().__init__(config, **shape)
+        hidden, feature_size = config.hidden_size, shape["feature_size"]
+        self.embedding = nn.Embedding(self.vocab_size, config.embedding_size)
+        self.initial_hidden = nn.Sequential(nn.Linear(feature_size, hidden), _BatchNorm(hidden))
+        self.initial_cell = nn.Sequential(nn.Linear(feature_size, hidden), _BatchNorm(hidden))
+        self.lstm = nn.LSTM(config.embedding_size, hidden)
+        self.dropout = nn.Dropout(config.dropout)
+        self.vocabulary = nn.Linear(hidden, self.vocab_size)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        nn.init.uniform_(self.vocabulary.weight, -0.1, 0.1)
+        nn.init.zeros_(self.vocabulary.bias)
+
+    def _initial(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        mean = self.mean_region(features)  # (B, D)
+        return self.initial_hidden(mean), self.initial_cell(mean)  # (B, H) each
+
+    def teacher_forced(self, features: Tensor, words: Tensor, lengths: Tensor) -> TeacherForced:
+        hidden, cell = self._initial(features)
+        packed = pack_padded_sequence(words, lengths, batch_first=True)
+        embedded = PackedSequence(self.embedding(packed.data), packed.batch_sizes)  # (N, E)
+        # One fused call over all words: nothing but the words and the state is read.
+        outputs, _ = self.lstm(embedded, (hidden[None], cell[None]))
+        return TeacherForced(self.vocabulary(self.dropout(outputs.data)), None)  # (N, V)
+
+    def start(self, features: Tensor) -> State:
+        hidden, cell = self._initial(features)
+        return State((), (hidden[:, None], cell[:, None]))
+
+    def step(self, state: State, words: Tensor) -> Step:
+        hidden, cell = state.beams  # (B, K, H)
+        new_hidden, new_cell = torch.lstm_cell(
+            self.embedding(words).flatten(0, 1),
+            (hidden.flatten(0, 1), cell.flatten(0, 1)),
+            *self.lstm.all_weights[0],
+        )  # (B * K, H)
+        new_hidden, new_cell = new_hidden.view_as(hidden), new_cell.view_as(cell)
+        return Step(self.vocabulary(new_hidden), State((), (new_hidden, new_cell)), None)

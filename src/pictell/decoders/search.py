@@ -1,0 +1,238 @@
+"""Write captions by stepping a decoder: greedy and beam search.
+
+Search knows no model. It takes a start state and a `step` function, so that it can be tested with
+tables worked out by hand. Special words other than `<end>` are never written, and `<end>` is never
+the first word: a caption is never empty and never holds `<unk>`.
+
+Axes: B images, K beams, V vocabulary, T words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pictell.data.text import END, PAD, START, UNKNOWN
+from pictell.decoders.base import State, Step
+
+StepFunction = Callable[[State, Tensor], Step]
+_NEVER = (PAD, START, UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A caption that search found.
+
+    Attributes:
+        words: Numbers of the words, without `<start>` and `<end>`.
+        log_probability: Sum over the words, and `<end>` if the caption ended by itself.
+        score: What hypotheses are ranked by: log-probability / length ** length_penalty, where the
+            length counts `<end>`.
+        ended: Whether `<end>` was predicted before the maximal length.
+    """
+
+    words: list[int]
+    log_probability: float
+    score: float
+    ended: bool
+
+
+def greedy_search(
+    step: StepFunction, state: State, images: int, *, max_length: int, device: torch.device
+) -> list[list[int]]:
+    """The most probable word each time: one list of word numbers per picture."""
+    words = torch.full((images, 1), START, device=device)
+    written = []
+    ended = torch.zeros(images, dtype=torch.bool, device=device)
+    for t in range(max_length):
+        output = step(state, words)
+        state = output.state
+        words = _allowed(output.logits, first=t == 0).argmax(dim=-1)  # (B, 1)
+        written.append(words[:, 0])
+        ended |= words[:, 0] == END
+        if ended.all():
+            break
+    rows = torch.stack(written, dim=1).tolist()
+    return [row[: row.index(END)] if END in row else row for row in rows]
+
+
+def _allowed(scores: Tensor, *, first: bool) -> Tensor:
+    """Scores (..., V) with -inf for words that must not be written now."""
+    never = [*_NEVER, END] if first else list(_NEVER)
+    scores = scores.clone()
+    scores[..., never] = -torch.inf
+    return scores
+
+
+@dataclass
+class _Beams:
+    """The unfinished captions of the pictures that are still being written."""
+
+    state: State
+    words: Tensor  # (B, K, T) written so far, <start> left out
+    log_probability: Tensor  # (B, K)
+    pictures: list[int]  # which picture each row is
+
+
+@dataclass
+class _Found:
+    """The captions of one picture that have ended."""
+
+    hypotheses: list[Hypothesis] = field(default_factory=list)
+
+
+def beam_search(
+    step: StepFunction,
+    state: State,
+    images: int,
+    *,
+    beam: int,
+    max_length: int,
+    length_penalty: float,
+    device: torch.device,
+) -> list[list[Hypothesis]]:
+    """Beam search for several pictures at once.
+
+    Each round looks at the 2K best continuations of a picture's K captions. Those among the first K
+    that end are set aside, the K best that do not end are carried on. A picture is done when K
+    captions were set aside, or at the maximal length.
+
+    Args:
+        step: Reads one word a beam and predicts the next.
+        state: The decoder before the first word, with one beam a picture.
+        images: How many pictures, B.
+        beam: K.
+        max_length: Longest caption in words.
+        length_penalty: Exponent of the length in the ranking.
+        device: Where the state lives.
+
+    Returns:
+        For each picture its hypotheses, best first; at least one. Captions that ended come before
+        captions cut at the maximal length.
+    """
+    found = [_Found() for _ in range(images)]
+    beams = _Beams(
+        state,
+        torch.empty(images, 1, 0, dtype=torch.long, device=device),
+        torch.zeros(images, 1, device=device),
+        list(range(images)),
+    )
+    last = torch.full((images, 1), START, device=device)
+    for t in range(max_length):
+        output = step(beams.state, last)
+        beams.state = output.state
+        last = _advance(beams, output.logits, found, beam, length_penalty, first=t == 0)
+        keep = [i for i, p in enumerate(beams.pictures) if len(found[p].hypotheses) < beam]
+        if not keep:
+            break
+        # Dropping pictures copies their keys: worth it only when many are done.
+        if len(keep) <= len(beams.pictures) // 2:
+            last = _keep_pictures(beams, last, keep)
+    _cut(beams, found, length_penalty)
+    return [
+        sorted(f.hypotheses, key=lambda h: (h.ended, h.score), reverse=True)[:beam] for f in found
+    ]
+
+
+def _advance(
+    beams: _Beams, logits: Tensor, found: list[_Found], beam: int, penalty: float, *, first: bool
+) -> Tensor:
+    """Extend all captions by one word; returns the words to read next, (B, K)."""
+    images, _, vocab_size = logits.shape
+    log_probs = _allowed(logits.float().log_softmax(dim=-1), first=first)
+    totals = (beams.log_probability[:, :, None] + log_probs).flatten(1)  # (B, K * V)
+    best, flat = totals.topk(min(2 * beam, totals.shape[1]), dim=1)  # (B, 2K), falling
+    parent, word = flat // vocab_size, flat % vocab_size
+    is_end = word == END
+    _set_aside(beams, found, beam, penalty, best, parent, is_end)
+    # The first K that do not end, in order: a stable sort moves the ended ones to the back.
+    order = is_end.int().argsort(dim=1, stable=True)[:, :beam]
+    parent, word = parent.gather(1, order), word.gather(1, order)
+    beams.log_probability = best.gather(1, order).masked_fill(word == END, -torch.inf)
+    beams.state = beams.state.select_beams(parent)
+    rows = torch.arange(images, device=word.device)[:, None]
+    beams.words = torch.cat([beams.words[rows, parent], word[:, :, None]], dim=2)
+    return word
+
+
+def _set_aside(
+    beams: _Beams,
+    found: list[_Found],
+    beam: int,
+    penalty: float,
+    best: Tensor,
+    parent: Tensor,
+    is_end: Tensor,
+) -> None:
+    length = beams.words.shape[2] + 1  # <end> counts
+    ending = is_end[:, :beam] & best[:, :beam].isfinite()
+    for row, rank in ending.nonzero().tolist():
+        hypotheses = found[beams.pictures[row]].hypotheses
+        if len(hypotheses) >= beam:
+            continue  # done already; its row is only waiting to be dropped
+        total = best[row, rank].item()
+        words = beams.words[row, parent[row, rank]].tolist()
+        hypotheses.append(Hypothesis(words, total, total / length**penalty, True))
+
+
+def _keep_pictures(beams: _Beams, last: Tensor, keep: list[int]) -> Tensor:
+    index = torch.tensor(keep, device=last.device)
+    beams.state = beams.state.select_images(index)
+    beams.words = beams.words[index]
+    beams.log_probability = beams.log_probability[index]
+    beams.pictures = [beams.pictures[i] for i in keep]
+    return last[index]
+
+
+def _cut(beams: _Beams, found: list[_Found], penalty: float) -> None:
+    """Give the captions that reached the maximal length to pictures where none has ended."""
+    length = beams.words.shape[2]
+    for row, picture in enumerate(beams.pictures):
+        if found[picture].hypotheses:
+            continue
+        for words, total in zip(
+            beams.words[row].tolist(), beams.log_probability[row].tolist(), strict=True
+        ):
+            if total > -torch.inf:
+                found[picture].hypotheses.append(
+                    Hypothesis(words, total, total / length**penalty, False)
+                )
+
+
+def follow(
+    step: StepFunction, state: State, captions: list[list[int]], *, device: torch.device
+) -> tuple[list[list[float]], list[Tensor | None]]:
+    """Step along given captions: what the decoder thought of each word, and where it looked.
+
+    Args:
+        step: As for `beam_search`.
+        state: The decoder before the first word, with one beam a picture.
+        captions: Word numbers of one caption per picture.
+        device: Where the state lives.
+
+    Returns:
+        For each caption the log-probability of each of its words, and the attention of each word,
+        (T, L), or None for a decoder without attention.
+    """
+    longest = max(map(len, captions))
+    words = torch.full((len(captions), longest), PAD, device=device)
+    for row, caption in enumerate(captions):
+        words[row, : len(caption)] = torch.tensor(caption, device=device)
+    read = torch.full_like(words[:, :1], START)
+    log_probs, attention = [], []
+    for t in range(longest):
+        output = step(state, read)
+        state, read = output.state, words[:, t : t + 1]
+        log_prob = output.logits[:, 0].float().log_softmax(dim=-1)
+        log_probs.append(log_prob.gather(1, read)[:, 0])
+        if output.attention is not None:
+            attention.append(output.attention[:, 0])
+    table = torch.stack(log_probs, dim=1).tolist()
+    maps = torch.stack(attention, dim=1) if attention else None  # (B, T, L)
+    return (
+        [row[: len(c)] for row, c in zip(table, captions, strict=True)],
+        [None if maps is None else maps[i, : len(c)] for i, c in enumerate(captions)],
+    )

@@ -1,0 +1,147 @@
+"""What holds for every decoder: the step interface, its states, dropout, seeds."""
+
+import pytest
+import torch
+
+from pictell.config import DecoderConfig
+from pictell.data.text import START
+from pictell.decoders.base import DECODERS, Decoder, State, build_decoder, pack, targets_of
+from pictell.errors import InputError
+
+BOTH = pytest.mark.parametrize("name", sorted(DECODERS))
+LENGTHS = torch.tensor([6, 4, 4, 1])
+
+
+def tiny_decoder(name: str, *, seed: int = 0, **options) -> Decoder:
+    torch.manual_seed(seed)
+    config = DecoderConfig(name=name, embedding_size=4, hidden_size=6, attention_size=5, **options)
+    return build_decoder(config, vocab_size=11, feature_size=8, cells=(4, 4), pooled_grid=7)
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(4, 16, 8, generator=generator)
+    words = torch.randint(4, 11, (4, 6), generator=generator)
+    words[:, 0] = START
+    return features, words
+
+
+@BOTH
+def test_a_chain_of_steps_equals_teacher_forcing(name):
+    decoder = tiny_decoder(name).double().eval()
+    features, words = batch()
+    features = features.double()
+    expected = decoder.teacher_forced(features, words, LENGTHS)
+    state, logits, sums = decoder.start(features), [], 0.0
+    for t in range(words.shape[1]):
+        step = decoder.step(state, words[:, t : t + 1])
+        state = step.state
+        logits.append(step.logits[:, 0])
+        if step.attention is not None:
+            sums = sums + step.attention[:, 0] * (t < LENGTHS[:, None])
+    torch.testing.assert_close(pack(torch.stack(logits, dim=1), LENGTHS), expected.logits)
+    if expected.attention_sums is not None:
+        torch.testing.assert_close(sums, expected.attention_sums)
+
+
+@BOTH
+def test_beams_are_stepped_as_if_each_were_alone(name):
+    decoder = tiny_decoder(name).double().eval()
+    features, words = batch()
+    features = features.double()
+    first = decoder.step(decoder.start(features), words[:, :1])
+    assert first.logits.shape == (4, 1, 11)
+    three = first.state.select_beams(torch.zeros(4, 3, dtype=torch.long))
+    chosen = words[:, 1:4]
+    step = decoder.step(three, chosen)
+    assert step.logits.shape == (4, 3, 11)
+    if step.attention is not None:
+        assert step.attention.shape == (4, 3, 49)
+    for beam in range(3):
+        alone = decoder.step(first.state, chosen[:, beam : beam + 1])
+        torch.testing.assert_close(step.logits[:, beam], alone.logits[:, 0])
+    # ... and after the beams were reordered.
+    order = torch.tensor([[2, 0, 0], [1, 1, 2], [0, 1, 2], [2, 1, 0]])
+    reordered = decoder.step(step.state.select_beams(order), torch.full((4, 3), 5))
+    straight = decoder.step(step.state, torch.full((4, 3), 5))
+    rows = torch.arange(4)[:, None]
+    torch.testing.assert_close(reordered.logits, straight.logits[rows, order])
+
+
+@BOTH
+def test_some_pictures_go_on_as_before_when_others_leave(name):
+    decoder = tiny_decoder(name).double().eval()
+    features, words = batch()
+    step = decoder.step(decoder.start(features.double()), words[:, :1])
+    all_on = decoder.step(step.state, words[:, 1:2])
+    keep = torch.tensor([3, 1])
+    some_on = decoder.step(step.state.select_images(keep), words[keep, 1:2])
+    torch.testing.assert_close(some_on.logits, all_on.logits[keep])
+
+
+@BOTH
+def test_what_stands_in_the_padding_changes_nothing(name):
+    decoder = tiny_decoder(name).eval()
+    features, words = batch()
+    expected = decoder.teacher_forced(features, words, LENGTHS)
+    padded = words.clone()
+    for row, length in enumerate(LENGTHS):
+        padded[row, length:] = 0
+    got = decoder.teacher_forced(features, padded, LENGTHS)
+    assert torch.equal(got.logits, expected.logits)
+    if expected.attention_sums is not None:
+        assert torch.equal(got.attention_sums, expected.attention_sums)
+
+
+@BOTH
+def test_the_first_word_already_knows_the_picture(name):
+    decoder = tiny_decoder(name).eval()
+    features, words = batch()
+    logits = decoder.step(decoder.start(features), words[:, :1]).logits[:, 0]
+    assert (logits[0] - logits[1]).abs().max() > 1e-4
+
+
+@BOTH
+def test_same_seed_same_weights(name):
+    first, second, other = (tiny_decoder(name, seed=s).state_dict() for s in (0, 0, 1))
+    assert all(torch.equal(first[n], second[n]) for n in first)
+    assert not torch.equal(first["vocabulary.weight"], other["vocabulary.weight"])
+
+
+@BOTH
+def test_dropout_acts_in_training_only_and_before_the_vocabulary_layer(name):
+    decoder = tiny_decoder(name, dropout=0.5)
+    features, words = batch()
+    decoder.eval()
+    evaluated = [decoder.teacher_forced(features, words, LENGTHS).logits for _ in range(2)]
+    assert torch.equal(*evaluated)
+    seen = []
+    decoder.vocabulary.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    decoder.train()
+    decoder.teacher_forced(features, words, LENGTHS)
+    assert 0.2 < (seen[0] == 0).float().mean() < 0.8
+
+
+def test_state_select_beams_takes_each_pictures_own():
+    beams = torch.arange(6).view(2, 3, 1)  # picture 0 has 0 1 2, picture 1 has 3 4 5
+    shared = torch.tensor([[7.0], [8.0]])
+    state = State((shared,), (beams,)).select_beams(torch.tensor([[2, 2, 0, 1], [0, 1, 1, 2]]))
+    assert state.beams[0][..., 0].tolist() == [[2, 2, 0, 1], [3, 4, 4, 5]]
+    assert state.images[0] is shared  # never copied for each beam
+
+
+def test_state_select_images_takes_beams_and_shared_tensors():
+    state = State((torch.tensor([[7], [8], [9]]),), (torch.arange(6).view(3, 2),))
+    chosen = state.select_images(torch.tensor([2, 0]))
+    assert chosen.images[0].tolist() == [[9], [7]]
+    assert chosen.beams[0].tolist() == [[4, 5], [0, 1]]
+
+
+def test_targets_come_time_by_time_with_long_captions_first():
+    targets = torch.tensor([[1, 2, 3], [4, 5, 0], [6, 0, 0]])
+    assert targets_of(targets, torch.tensor([3, 2, 1])).tolist() == [1, 4, 6, 2, 5, 3]
+
+
+def test_an_unknown_decoder_is_told():
+    with pytest.raises(InputError, match=r"decoder.name is 'transformr'; known: rnn, attention"):
+        tiny_decoder("transformr")

@@ -1,0 +1,426 @@
+"""Training: epochs of accumulation windows, validation by free-running captions, safe stops.
+
+    run = train(Config.load("configs/flickr8k_attention.yaml"), Path("runs/flickr8k_attention"))
+
+An accumulation window is `accumulation` batches per process. Its loss is normalised by the real
+words of the whole window, over all processes; the last window of an epoch may be shorter. Windows
+are a function of seed and epoch, so that a run resumed from any window equals an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+
+from pictell.config import Config
+from pictell.data.batches import Batch, epoch_batches, load_batches
+from pictell.decoders.base import Decoder, build_decoder, targets_of
+from pictell.errors import InputError
+from pictell.files import write_text
+from pictell.machine import PeakMemory
+from pictell.metrics import score_captions
+from pictell.progress import console, progress_bar
+from pictell.training.checkpoint import RunFolder
+from pictell.training.early_stopping import EarlyStopping
+from pictell.training.loss import Tally, loss_sums, top5_hits
+from pictell.training.record import check_same_experiment, check_same_inputs, describe_run
+from pictell.training.run_log import Progress, RunLog
+from pictell.training.task import SplitData, Task, build_task
+from pictell.training.validation import region_features, teacher_forced_captions, write_greedy
+
+
+class InterruptedTraining(Exception):
+    """The user asked to stop; the state is saved."""
+
+
+def train(
+    config: Config, folder: Path, *, resume: bool = False, overwrite: bool = False
+) -> RunFolder:
+    """Train a decoder (and the encoder, if it is fine-tuned).
+
+    Args:
+        config: The experiment.
+        folder: The run folder to write.
+        resume: Go on where the run in `folder` stands.
+        overwrite: Begin anew though `folder` holds a run.
+
+    Returns:
+        The run, with the weights of its best epoch.
+
+    Raises:
+        InputError: Something given cannot be used, or the loss is not finite.
+        InterruptedTraining: SIGINT came; the state is saved.
+    """
+    run = RunFolder(folder)
+    if run.info_file.exists() and not (resume or overwrite):
+        raise InputError(
+            f"{folder}: holds a run already; --resume goes on with it, --overwrite begins anew"
+        )
+    precision = _precision(config)
+    AcceleratorState._reset_state()  # an earlier training in this process may have had another
+    accelerator = Accelerator(mixed_precision=precision)
+    torch.manual_seed(config.train.seed)
+    if resume:
+        check_same_experiment(run, config)
+    with accelerator.main_process_first():  # it encodes what is missing, the others find it there
+        task = build_task(
+            config,
+            vocabulary=run.vocabulary if resume else None,
+            device=accelerator.device,
+        )
+    if resume:
+        check_same_inputs(run, task)
+    trainer = Trainer(config, run, task, accelerator)
+    if resume:
+        trainer.restore(run.load_state())
+    elif accelerator.is_main_process:
+        for old in (run.model_file, run.state_file, run.log_file):
+            old.unlink(missing_ok=True)
+        about = describe_run(
+            task,
+            trainer.decoder,
+            precision=accelerator.mixed_precision,
+            processes=accelerator.num_processes,
+        )
+        run.write_start(config, task.vocabulary, about)
+    trainer.fit()
+    return run
+
+
+def _precision(config: Config) -> str:
+    gpu = torch.cuda.is_available()
+    precision = config.train.precision
+    if precision == "auto":
+        return "fp16" if gpu else "no"
+    if precision == "fp16" and not gpu:
+        raise InputError(
+            "train.precision is 'fp16', which needs a GPU; use none (or bf16) on a CPU"
+        )
+    return "no" if precision == "none" else precision
+
+
+class Trainer:
+    """Holds the models and the optimiser; `fit` trains to the end."""
+
+    def __init__(
+        self, config: Config, run: RunFolder, task: Task, accelerator: Accelerator
+    ) -> None:
+        self.config, self.run, self.task, self.accelerator = config, run, task, accelerator
+        self.device = accelerator.device
+        self.encoder = task.encoder
+        torch.manual_seed(config.train.seed)  # the decoder's weights depend on the seed alone
+        self.decoder: Decoder = build_decoder(
+            config.decoder,
+            vocab_size=len(task.vocabulary),
+            feature_size=self.encoder.feature_size,
+            cells=self.encoder.grid,
+            pooled_grid=config.encoder.pooled_grid,
+        ).to(self.device)
+        self.parameters: list[nn.Parameter] = [*self.decoder.parameters(), *self.encoder.trained]
+        self.optimizer = accelerator.prepare(self._adam())
+        self.stopping = EarlyStopping(config.train.patience)
+        self.progress = Progress()
+        self.memory = PeakMemory()
+        self.train_split, self.val_split = task.split("train"), task.split("val")
+        self._interrupted = False
+        self._last_save = time.monotonic()
+        self.log = RunLog(run, config) if accelerator.is_main_process else None
+
+    def _adam(self) -> torch.optim.Optimizer:
+        groups = [{"params": list(self.decoder.parameters()), "lr": self.config.train.decoder_lr}]
+        if self.encoder.trained:
+            groups.append({"params": self.encoder.trained, "lr": self.config.train.encoder_lr})
+        return torch.optim.Adam(groups, fused=self.device.type == "cpu")
+
+    # -- the loop ---------------------------------------------------------------------------------
+
+    def fit(self) -> None:
+        """Train until the last epoch, or until patience runs out."""
+        with self._catching_sigint():
+            while self.progress.epoch < self.config.train.epochs and not self.stopping.should_stop:
+                self._epoch()
+        if self.accelerator.is_main_process:
+            self.run.update_info(finished=True)
+        if self.log:
+            self.log.close()
+
+    def _epoch(self) -> None:
+        progress, started = self.progress, time.monotonic()
+        windows = self._windows(progress.epoch)
+        mine = windows[progress.window :]
+        flat = [batch for window in mine for batch in self._share(window)]
+        batches = load_batches(
+            self.train_split.captions,
+            self.train_split.pictures,
+            flat,
+            workers=self.config.train.workers,
+        )
+        self.decoder.train()
+        self.encoder.train()
+        quiet = not self.accelerator.is_main_process
+        with progress_bar(disable=quiet) as bar:
+            total = sum(len(b) for w in windows for b in w)
+            done = sum(len(b) for w in windows[: progress.window] for b in w)
+            name = f"epoch {progress.epoch + 1}/{self.config.train.epochs}"
+            shown = bar.add_task(name, total=total, completed=done, unit="captions", note="")
+            for window in mine:
+                self._step(window, batches)
+                now = time.monotonic()
+                progress.seconds += now - started
+                progress.total_seconds += now - started
+                started = now
+                note = f"loss {progress.tally.means(self.config.train.alpha_c)['loss']:.3f}"
+                bar.update(shown, advance=sum(map(len, window)), note=note)
+                self._between_windows()
+        self._end_epoch()
+
+    def _windows(self, epoch: int) -> list[list[np.ndarray]]:
+        train = self.config.train
+        batches = epoch_batches(
+            self.train_split.captions.lengths, train.batch_size, seed=train.seed, epoch=epoch
+        )
+        size = train.accumulation * self.accelerator.num_processes
+        return [batches[i : i + size] for i in range(0, len(batches), size)]
+
+    def _share(self, window: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """This process's batches of a window."""
+        return window[self.accelerator.process_index :: self.accelerator.num_processes]
+
+    def _step(self, window: Sequence[np.ndarray], batches: Iterator[Batch]) -> None:
+        """One step of the optimiser: forward and backward for each batch of the window."""
+        train, progress = self.config.train, self.progress
+        lengths = self.train_split.captions.lengths
+        words = sum(int(lengths[b].sum()) for b in window)  # of all processes
+        captions = sum(len(b) for b in window)
+        window_tally = Tally()
+        for _ in self._share(window):
+            batch = next(batches)
+            targets = targets_of(batch.targets, batch.lengths).to(self.device)
+            with self.accelerator.autocast():
+                features = region_features(batch.pictures, self.encoder, self.device)
+                output = self.decoder.teacher_forced(
+                    features, batch.inputs.to(self.device), batch.lengths
+                )
+            entropy, regularisation = loss_sums(output, targets, batch.lengths, train.alpha_target)
+            loss = entropy / words + train.alpha_c * regularisation / captions
+            if not torch.isfinite(loss):
+                raise self._not_finite(batch, loss.item())
+            self.memory.sample()
+            self.accelerator.backward(loss)
+            window_tally += Tally(
+                cross_entropy=entropy.item(),
+                top5=top5_hits(output.logits, targets).item(),
+                words=len(targets),
+                regularisation=regularisation.item(),
+                captions=len(batch.images),
+            )
+        norm = self._update()
+        progress.window += 1
+        progress.step += 1
+        progress.tally += window_tally
+        if self.log and progress.step % train.log_every == 0:
+            rate = progress.tally.captions / max(progress.seconds, 1e-9)
+            self.log.step(
+                progress,
+                window_tally,
+                gradient_norm=norm,
+                captions_per_second=rate * self.accelerator.num_processes,
+            )
+
+    def _update(self) -> float:
+        """Sum gradients over processes, clip, step; returns the gradient's norm before clipping."""
+        train = self.config.train
+        if self.accelerator.num_processes > 1:
+            self._sum_gradients()
+        self.accelerator.unscale_gradients(self.optimizer)
+        limit = train.clip if train.clip and train.clip_by == "norm" else math.inf
+        norm = nn.utils.clip_grad_norm_(self.parameters, limit)
+        if train.clip and train.clip_by == "value":
+            nn.utils.clip_grad_value_(self.parameters, train.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(norm)
+
+    def _sum_gradients(self) -> None:
+        """A process without a batch in the last window has no gradient: it adds zeros."""
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
+        flat = self._sum(torch.cat([g.flatten() for g in gradients]))
+        parts = flat.split([p.numel() for p in self.parameters])
+        for parameter, part in zip(self.parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+
+    def _sum(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum over processes."""
+        return self.accelerator.reduce(value, reduction="sum")  # type: ignore[return-value]
+
+    def _not_finite(self, batch: Batch, loss: float) -> InputError:
+        ids = [self.train_split.examples[i].image_id for i in batch.images]
+        kept = "the last saved state is kept" if self.run.state_file.exists() else "nothing saved"
+        return InputError(
+            f"the loss is {loss} in epoch {self.progress.epoch + 1}, step {self.progress.step + 1} "
+            f"({kept}); lower the learning rate or the clip. Pictures of the batch: "
+            + ", ".join(ids)
+        )
+
+    # -- validation, logs, state ------------------------------------------------------------------
+
+    def _end_epoch(self) -> None:
+        progress, train = self.progress, self.config.train
+        started = time.monotonic()
+        if self.accelerator.is_main_process:
+            scores = self._validate()
+            validation = time.monotonic() - started
+        else:
+            scores, validation = {}, 0.0
+        score = self._from_main(scores.get(train.select_by, 0.0))
+        best = self.stopping.update(score)
+        progress.total_seconds += time.monotonic() - started
+        if self.log:
+            self._record_epoch(self.log, scores, validation, best)
+            if best:
+                self.run.save_model(self.decoder, self.encoder)
+        progress.epoch += 1
+        progress.window, progress.seconds, progress.tally = 0, 0.0, Tally()
+        self.save_state()
+        if progress.epoch < train.epochs and not self.stopping.should_stop:
+            self._stop_if_interrupted()
+
+    def _record_epoch(
+        self, log: RunLog, scores: dict[str, Any], validation: float, best: bool
+    ) -> None:
+        progress = self.progress
+        captions = len(self.train_split.captions.words)
+        entry = {
+            "val": scores,
+            "best": best,
+            "seconds": {"train": progress.seconds, "validation": validation},
+            "captions_per_second": captions / max(progress.seconds, 1e-9),
+            "peak_memory_mb": self.memory.megabytes,
+        }
+        log.epoch(progress, entry, pictures=len(self.val_split.examples))
+        self.run.update_info(
+            best_epoch=self.stopping.best_epoch,
+            best_score={self.config.train.select_by: self.stopping.best},
+            epochs=progress.epoch + 1,
+            seconds=progress.total_seconds,
+            peak_memory_mb=self.memory.megabytes,
+        )
+
+    def _from_main(self, value: float) -> float:
+        if self.accelerator.num_processes == 1:
+            return value
+        own = torch.tensor(value if self.accelerator.is_main_process else 0.0, device=self.device)
+        return self._sum(own).item()
+
+    def _validate(self) -> dict[str, Any]:
+        """Scores of free-running captions, and `teacher_forced` means."""
+        split: SplitData = self.val_split
+        written = write_greedy(
+            self.decoder,
+            split,
+            self.encoder,
+            self.device,
+            max_length=self.config.search.max_length,
+        )
+        words = [self.task.vocabulary.decode(numbers) for numbers in written]
+        scores: dict[str, Any] = {
+            name: metric.corpus for name, metric in score_captions(words, split.references).items()
+        }
+        scores["distinct_captions"] = len({tuple(w) for w in words}) / len(words)
+        forced = teacher_forced_captions(
+            self.decoder, split, self.encoder, self.device, self.config.train
+        )
+        scores["teacher_forced"] = forced.tally().means(self.config.train.alpha_c)
+        return scores
+
+    def _between_windows(self) -> None:
+        minutes = self.config.train.save_every
+        if minutes and time.monotonic() - self._last_save > 60 * minutes:
+            self.save_state()
+        self._stop_if_interrupted()
+
+    def _stop_if_interrupted(self) -> None:
+        if not self._interrupted_anywhere():
+            return
+        self.save_state()
+        raise InterruptedTraining(
+            f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}; "
+            f"go on with: pictell train {self.run.config_file} --resume"
+        )
+
+    def _interrupted_anywhere(self) -> bool:
+        """All processes must stop after the same window, or one would wait for another for ever."""
+        if self.accelerator.num_processes == 1:
+            return self._interrupted
+        own = torch.tensor(float(self._interrupted), device=self.device)
+        return self._sum(own).item() > 0
+
+    @contextmanager
+    def _catching_sigint(self) -> Iterator[None]:
+        """The first SIGINT ends training after the current step, a second one at once."""
+
+        def stop(signum: int, frame: object) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+            console.print("stopping after this step (press Ctrl-C again to stop at once)")
+
+        try:
+            before = signal.signal(signal.SIGINT, stop)
+        except ValueError:  # not the main thread: signals are somebody else's
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def save_state(self) -> None:
+        """Write all that a resumed run needs to equal an uninterrupted one."""
+        self._last_save = time.monotonic()
+        if not self.accelerator.is_main_process:
+            return
+        progress = {**vars(self.progress), "tally": vars(self.progress.tally)}
+        scaler = self.accelerator.scaler
+        self.run.save_state(
+            {
+                "decoder": self.decoder.state_dict(),
+                "encoder": self.encoder.backbone.state_dict() if self.encoder.trained else {},
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": scaler.state_dict() if scaler is not None else {},
+                "stopping": vars(self.stopping),
+                "progress": progress,
+                "random": torch.get_rng_state(),
+                "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            }
+        )
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a saved state, and drop log lines that were written after it."""
+        self.decoder.load_state_dict(state["decoder"])
+        if self.encoder.trained:
+            self.encoder.backbone.load_state_dict(state["encoder"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler is not None and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        patience = self.config.train.patience
+        self.stopping = EarlyStopping(**{**state["stopping"], "patience": patience})
+        progress = dict(state["progress"])
+        self.progress = Progress(**{**progress, "tally": Tally(**progress["tally"])})
+        torch.set_rng_state(state["random"])
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["random_cuda"])
+        if self.log:
+            self.log.drop_after(self.progress.log_lines)
+            write_text(self.run.config_file, self.config.to_yaml())

@@ -1,0 +1,259 @@
+"""Compare models on the same pictures: captions, scores with intervals, likelihood, cost.
+
+    comparison = compare(["configs/flickr8k_rnn.yaml", "runs/flickr8k_attention"], "comparison")
+    print_comparison(comparison)
+
+Each item is a config file, which is trained first if it has no finished run, or a run folder. All
+models are compared with the first. OUT/comparison.json holds every number that a report shows:
+
+    created, command        when, and by what command
+    split, beams, beam      beam widths; `beam` is the largest, of which claims and pictures speak
+    bootstrap               resamples, seed, level (0.95) of all intervals and p-values
+    protocol                data set and its sha256, pictures, references per picture, language,
+                            tokeniser, length penalty, longest caption
+    warnings                sentences to read before believing the rest
+    config_differences      option and values (one per model) of each option that is not the same
+    models                  for each: name, run, command, config, vocabulary (words), decoder and
+                            encoder (name, parameters, ...), data_sha256, trained_on_sha256,
+                            model_sha256
+        training            epochs, best_epoch, selected_by, best_score, seconds, peak_memory_mb,
+                            precision, processes, pictures, captions; epoch_seconds,
+                            validation_seconds and captions_per_second as median, low, high, count
+        curves              epoch, train and val: lists with one value per epoch
+        validation          loss, cross_entropy, regularisation, top5 and scores of the best epoch
+        teacher_forced      the same of the split, and perplexity, alpha_c
+        teacher_forced_intervals  cross_entropy and top5: score, low, high; empty if not known
+        attention_floor     least possible value of alpha_c x attention term, or null
+        beams               by beam width: scores (name -> score, low, high), decoding, language
+        versions, hardware  of the training; evaluated_with: of the evaluation
+    differences             for each model but the first: first, second (positions of the models)
+        beams               by beam width and score: difference (second - first), low, high, p_value
+        teacher_forced      cross_entropy and top5 likewise, where known
+        claims              subject, group, state (settled, open, equal), winner, sentence
+        headline, lede      the answer, and the sentences that carry it
+        second_better, first_better   pictures: image_id, path, references, captions
+    random_pictures         pictures drawn with the seed, with the captions of all models
+
+Scores are 0 to 1 (CIDEr-D 0 to 10), losses nats per word, memory MB (10^6 bytes).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pictell.comparison.claims import claims_of, headline_of, lede_of
+from pictell.comparison.entrants import Entrant, check_comparable, resolve_entrants
+from pictell.comparison.gallery import most_different, picture_records, random_pictures
+from pictell.comparison.models import Scored, describe_model, read_scored
+from pictell.comparison.pair import Pair
+from pictell.comparison.printing import print_comparison
+from pictell.comparison.settings import option_differences, warnings_of
+from pictell.comparison.training_process import train_in_process
+from pictell.data.records import SPLITS, read_dataset
+from pictell.errors import InputError
+from pictell.evaluate import evaluate
+from pictell.files import write_json
+from pictell.metrics import paired_bootstrap
+from pictell.progress import console
+
+__all__ = ["COMPARISON_FILE", "REPORT_FILE", "compare", "print_comparison"]
+
+COMPARISON_FILE = "comparison.json"
+REPORT_FILE = "report.html"
+LEVEL = 0.95
+
+
+def compare(
+    configs_or_runs: Sequence[Path | str],
+    out: Path | str,
+    *,
+    split: str = "test",
+    beams: Sequence[int] = (1, 3, 5),
+    length_penalty: float | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    pictures: int = 6,
+    weights: str = "",
+    command: str = "",
+) -> dict[str, Any]:
+    """Train what is not trained, evaluate, compare, and write OUT/comparison.json.
+
+    Args:
+        configs_or_runs: Two or more config files or run folders; the others are compared with the
+            first.
+        out: The folder to write into.
+        split: `train`, `val` or `test`.
+        beams: Beam widths; claims and pictures are those of the largest.
+        length_penalty: Replaces the configs'.
+        resamples: Of the bootstrap over pictures.
+        seed: Of the bootstrap and of the pictures drawn at random.
+        pictures: How many to show of each kind: second better, first better, random.
+        weights: Where a frozen encoder's weights are, if not where the configs say.
+        command: What was typed, for the record; taken from the command line if empty.
+
+    Returns:
+        The contents of comparison.json.
+
+    Raises:
+        InputError: The items cannot be compared, or a training failed.
+        InterruptedTraining: A training was stopped; the same call goes on from there.
+    """
+    out, beams = Path(out), sorted(set(beams))
+    _check(out, split, beams, resamples, pictures)
+    entrants = resolve_entrants(configs_or_runs)
+    check_comparable(entrants)
+    for entrant in entrants:
+        if not entrant.finished:
+            train_in_process(entrant)
+    if length_penalty is not None:
+        entrants = [entrant.with_length_penalty(length_penalty) for entrant in entrants]
+    scored = [
+        _evaluated(entrant, split=split, beams=beams, weights=weights) for entrant in entrants
+    ]
+    comparison = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command or _typed(),
+        "split": split,
+        **_compared(entrants, scored, resamples=resamples, seed=seed, pictures=pictures),
+    }
+    write_json(out / COMPARISON_FILE, comparison)
+    return comparison
+
+
+def _check(out: Path, split: str, beams: Sequence[int], resamples: int, pictures: int) -> None:
+    """Say what is wrong before hours of training, not after."""
+    if split not in SPLITS:
+        raise InputError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    if not beams or min(beams) < 1:
+        raise InputError(f"beams is {list(beams)}; give one or more widths of at least 1")
+    if resamples < 100:
+        raise InputError(f"resamples is {resamples}; an interval needs at least 100")
+    if pictures < 0:
+        raise InputError(f"pictures is {pictures}; it must be at least 0")
+    place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: cannot be written: {place} is no folder that can be written to")
+
+
+def _typed() -> str:
+    program = Path(sys.argv[0])
+    if program.stem == "pictell" or program.parts[-2:] == ("pictell", "__main__.py"):
+        return shlex.join(["pictell", *sys.argv[1:]])
+    return ""
+
+
+def _evaluated(entrant: Entrant, *, split: str, beams: Sequence[int], **how: Any) -> Scored:
+    console.print(f"evaluating {entrant.name} on {split}", highlight=False)
+    penalty = entrant.config.search.length_penalty
+    results = evaluate(entrant.run, split=split, beams=beams, length_penalty=penalty, **how)
+    return read_scored(entrant.run, split=split, beams=beams, results=results)
+
+
+def _compared(
+    entrants: Sequence[Entrant],
+    scored: Sequence[Scored],
+    *,
+    resamples: int,
+    seed: int,
+    pictures: int,
+) -> dict[str, Any]:
+    """All of comparison.json that comes from the runs."""
+    _check_same_pictures(entrants, scored)
+    models = [
+        describe_model(entrant, one, resamples=resamples, seed=seed)
+        for entrant, one in zip(entrants, scored, strict=True)
+    ]
+    differing = option_differences([entrant.config for entrant in entrants])
+    paths = _picture_paths(entrants)
+    beam = scored[0].beam
+    chosen = random_pictures(len(scored[0].image_ids), count=pictures, seed=seed)
+    return {
+        "beams": sorted(scored[0].results),
+        "beam": beam,
+        "bootstrap": {"resamples": resamples, "seed": seed, "level": LEVEL},
+        "protocol": _protocol(scored[0]),
+        "warnings": warnings_of(models, differing, pictures=len(scored[0].image_ids)),
+        "config_differences": differing,
+        "models": models,
+        "differences": [
+            {
+                **_difference(models, scored, second, resamples=resamples, seed=seed),
+                **_pair_pictures(scored, second, paths, count=pictures),
+            }
+            for second in range(1, len(models))
+        ],
+        "random_pictures": picture_records(chosen, dict(enumerate(scored)), paths),
+    }
+
+
+def _check_same_pictures(entrants: Sequence[Entrant], scored: Sequence[Scored]) -> None:
+    for entrant, other in zip(entrants[1:], scored[1:], strict=True):
+        if other.image_ids != scored[0].image_ids:
+            raise InputError(
+                f"{entrants[0].name} and {entrant.name} were evaluated on different pictures; "
+                "delete their evaluation folders and compare again"
+            )
+
+
+def _protocol(scored: Scored) -> dict[str, Any]:
+    """What all models share; what is a model's own is said elsewhere."""
+    protocol = scored.results[scored.beam]["protocol"]
+    return {k: v for k, v in protocol.items() if k not in ("beam", "model_sha256")}
+
+
+def _picture_paths(entrants: Sequence[Entrant]) -> dict[str, str]:
+    """Picture files by image id; empty when the data set is not there any more."""
+    for entrant in entrants:
+        try:
+            examples = read_dataset(Path(entrant.config.data.dataset))
+        except InputError:
+            continue
+        return {example.image_id: str(example.path) for example in examples}
+    return {}
+
+
+def _difference(
+    models: Sequence[dict[str, Any]],
+    scored: Sequence[Scored],
+    second: int,
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """The second model minus the first, with intervals and sentences."""
+    before, after = scored[0], scored[second]
+    how = {"resamples": resamples, "seed": seed, "level": LEVEL}
+    beams = {
+        str(beam): {
+            name: vars(paired_bootstrap(metric, after.metrics[beam][name], **how)).copy()
+            for name, metric in before.metrics[beam].items()
+        }
+        for beam in before.metrics
+    }
+    forced = {
+        name: vars(paired_bootstrap(metric, after.forced[name], **how)).copy()
+        for name, metric in before.forced.items()
+        if name in after.forced
+    }
+    record = {"first": 0, "second": second, "beams": beams, "teacher_forced": forced}
+    claims = claims_of(models[0], models[second], record, beam=str(before.beam))
+    pair = Pair(models[0], models[second], 0, second)
+    headline = headline_of(models, claims, pair)
+    return {**record, "claims": claims, "headline": headline, "lede": lede_of(claims)}
+
+
+def _pair_pictures(
+    scored: Sequence[Scored], second: int, paths: dict[str, str], *, count: int
+) -> dict[str, Any]:
+    better, worse = most_different(scored[0], scored[second], count=count)
+    shown = {0: scored[0], second: scored[second]}
+    return {
+        "second_better": picture_records(better, shown, paths),
+        "first_better": picture_records(worse, shown, paths),
+    }

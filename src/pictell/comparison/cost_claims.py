@@ -1,0 +1,133 @@
+"""What two models' cost settles: speed, memory, parameters.
+
+    training_speed_claim(pair).sentence
+
+Training speed is settled when the epochs of the two do not overlap in speed. What was measured
+once is settled when the two differ by more than a margin, which the sentence tells; parameters are
+exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pictell.comparison.pair import Claim, Pair
+from pictell.comparison.settings import machine_of, same_training_machine
+from pictell.comparison.wording import number, percent
+
+MEASURED_ONCE = 0.10  # two single measurements of a speed that differ by less are not told apart
+MEMORY_MARGIN = 0.05
+
+
+def _open(subject: str, sentence: str) -> Claim:
+    return Claim(subject, "cost", "open", None, sentence)
+
+
+def training_speed_claim(pair: Pair) -> Claim:
+    """Captions a second in training."""
+    subject = "training speed"
+    spreads = [model["training"]["captions_per_second"] for model in pair.models]
+    if None in spreads:
+        return _open(subject, f"The {subject} of {pair.both} is not known for both.")
+    if not same_training_machine(*pair.models):
+        return _other_machine(pair, subject, "trained")
+    if min(spread["count"] for spread in spreads) < 2:
+        return _measured_once(pair, subject, "trains", [s["median"] for s in spreads])
+    return _by_spread(pair, subject, spreads)
+
+
+def _by_spread(pair: Pair, subject: str, spreads: Sequence[Mapping[str, float]]) -> Claim:
+    second_wins = spreads[1]["median"] > spreads[0]["median"]
+    fast, slow = (spreads[1], spreads[0]) if second_wins else spreads
+    winner, loser, index = pair.order(second_wins)
+    if fast["low"] <= slow["high"]:
+        texts = [f"{s['low']:,.0f} to {s['high']:,.0f}" for s in spreads]
+        return _open(
+            subject,
+            f"The numbers do not settle which trains faster: the epochs of {pair.both} ran at "
+            f"{texts[0]} and {texts[1]} captions/s, ranges that overlap.",
+        )
+    sentence = (
+        f"{winner} trains {fast['median'] / slow['median']:.2f} times as fast as {loser}: "
+        f"{fast['median']:,.0f} against {slow['median']:,.0f} captions/s in the median epoch, "
+        f"and its slowest epoch ({fast['low']:,.0f}) was faster than the other's fastest "
+        f"({slow['high']:,.0f})."
+    )
+    return Claim(subject, "cost", "settled", index, sentence)
+
+
+def decoding_speed_claim(pair: Pair, beam: str) -> Claim:
+    """Captions a second in search."""
+    subject = f"decoding speed (beam {beam})"
+    machines = [machine_of(model["evaluated_with"]["hardware"]) for model in pair.models]
+    if machines[0] != machines[1]:
+        return _other_machine(pair, subject, "evaluated")
+    values = [model["beams"][beam]["decoding"]["captions_per_second"] for model in pair.models]
+    return _measured_once(pair, subject, "writes captions", values)
+
+
+def _other_machine(pair: Pair, subject: str, doing: str) -> Claim:
+    sentence = (
+        f"The {subject} of {pair.both} cannot be compared: they were {doing} on different hardware "
+        "or precision."
+    )
+    return _open(subject, sentence)
+
+
+def _measured_once(pair: Pair, subject: str, verb: str, values: Sequence[float]) -> Claim:
+    winner, loser, index = pair.order(values[1] > values[0])
+    fast, slow = max(values), min(values)
+    if fast <= slow * (1 + MEASURED_ONCE):
+        return _open(
+            subject,
+            f"The numbers do not settle which {verb} faster: {number(values[0], 1)} and "
+            f"{number(values[1], 1)} captions/s, each measured once, differ by no more than "
+            f"{percent(MEASURED_ONCE, 0)}.",
+        )
+    sentence = (
+        f"{winner} {verb} {fast / slow:.2f} times as fast as {loser}: {number(fast, 1)} against "
+        f"{number(slow, 1)} captions/s, each measured once."
+    )
+    return Claim(subject, "cost", "settled", index, sentence)
+
+
+def memory_claim(pair: Pair) -> Claim:
+    """Peak memory of the training."""
+    subject = "peak memory"
+    values: list[Any] = [model["training"]["peak_memory_mb"] for model in pair.models]
+    if None in values:
+        return _open(subject, f"The {subject} of {pair.both} is not known for both.")
+    if not same_training_machine(*pair.models):
+        return _other_machine(pair, subject, "trained")
+    if values[0] == values[1]:
+        return pair.equal(subject, "cost", f"{values[0]:,.0f} MB")
+    winner, loser, index = pair.order(values[1] < values[0])
+    small, large = min(values), max(values)
+    if large <= small * (1 + MEMORY_MARGIN):
+        return _open(
+            subject,
+            f"The numbers do not settle which needs less memory: the peaks of {pair.both}, "
+            f"{values[0]:,.0f} and {values[1]:,.0f} MB, differ by no more than "
+            f"{percent(MEMORY_MARGIN, 0)}.",
+        )
+    sentence = (
+        f"{winner} needs {percent(1 - small / large, 0)} less memory than {loser} in training: a "
+        f"peak of {small:,.0f} against {large:,.0f} MB."
+    )
+    return Claim(subject, "cost", "settled", index, sentence)
+
+
+def parameters_claim(pair: Pair, part: str) -> Claim:
+    """Numbers of weights of the `decoder` or `encoder`."""
+    subject = f"{part} parameters"
+    values = [model[part]["parameters"] for model in pair.models]
+    if values[0] == values[1]:
+        return pair.equal(subject, "cost", f"{values[0]:,}")
+    winner, loser, index = pair.order(values[1] < values[0])
+    small, large = min(values), max(values)
+    sentence = (
+        f"{winner}'s {part} has {percent(1 - small / large, 0)} fewer parameters than {loser}'s: "
+        f"{small:,} against {large:,}."
+    )
+    return Claim(subject, "cost", "settled", index, sentence)

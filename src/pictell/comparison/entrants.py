@@ -1,0 +1,157 @@
+"""Who is compared: config files and run folders, checked before anything is trained.
+
+    entrants = resolve_entrants(["configs/flickr8k_rnn.yaml", "runs/flickr8k_attention"])
+    check_comparable(entrants)
+
+A config file stands for its run folder, which may be missing or unfinished; a run folder must be
+finished. Whatever can be known to be wrong is said here, before hours of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pictell.config import Config, flatten
+from pictell.data.records import dataset_hash, read_dataset
+from pictell.errors import InputError
+from pictell.training.checkpoint import RunFolder, run_path
+from pictell.training.record import RESUMABLE_CHANGES
+
+# A run may differ from its config file in these and still be that experiment's result: captions
+# are written anew, as the file says now.
+_WITHOUT_EFFECT = RESUMABLE_CHANGES - {"train.epochs", "train.patience"}
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One side of a comparison.
+
+    Attributes:
+        name: Short, and unlike the others' names.
+        source: What the user gave.
+        config: Its options.
+        run: Its run folder, which may not exist yet.
+        trainable: Whether it was given as a config file, and so may be trained.
+    """
+
+    name: str
+    source: Path
+    config: Config
+    run: RunFolder
+    trainable: bool
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run was trained to its end."""
+        return (
+            self.run.info_file.exists()
+            and self.run.model_file.exists()
+            and bool(self.run.info.get("finished"))
+        )
+
+    @property
+    def data_hash(self) -> str:
+        """sha256 of the data set that it was, or will be, trained on."""
+        if self.run.info_file.exists():
+            return self.run.info["data"]["sha256"]
+        return dataset_hash(read_dataset(Path(self.config.data.dataset)))
+
+    def with_length_penalty(self, length_penalty: float) -> Entrant:
+        """The same with another `search.length_penalty` than its config says."""
+        search = replace(self.config.search, length_penalty=length_penalty)
+        return replace(self, config=replace(self.config, search=search))
+
+
+def resolve_entrants(items: Sequence[Path | str]) -> list[Entrant]:
+    """Find the config and the run folder of each item.
+
+    Raises:
+        InputError: Fewer than two items, an item that is neither a config file nor a finished run
+            folder, two items with the same run folder, or a run that was trained with other options
+            than its config file holds now.
+    """
+    if len(items) < 2:
+        raise InputError(
+            f"a comparison needs at least two config files or run folders, not {len(items)}"
+        )
+    places = [_config_and_run(Path(item)) for item in items]
+    names = _short_names([run.path for _, run in places])
+    entrants = [
+        Entrant(name, Path(item), config, run, trainable=not Path(item).is_dir())
+        for name, item, (config, run) in zip(names, items, places, strict=True)
+    ]
+    for entrant in entrants:
+        _check_entrant(entrant)
+    return entrants
+
+
+def _config_and_run(item: Path) -> tuple[Config, RunFolder]:
+    if item.is_dir():
+        run = RunFolder.open(item)
+        return run.config, run
+    if not item.exists():
+        raise InputError(f"{item}: no such config file or run folder")
+    config = Config.load(item)
+    return config, RunFolder(run_path(config, item))
+
+
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """The folders' names, with as many of their parents as it takes to tell them apart."""
+    parts = [path.resolve().parts for path in paths]
+    for first, path in enumerate(paths):
+        if parts[first] in parts[:first]:
+            raise InputError(f"{path}: is given twice; compare it with another run")
+    length = 1
+    while len({part[-length:] for part in parts}) < len(parts):
+        length += 1
+    return ["/".join(part[-length:]) for part in parts]
+
+
+def _check_entrant(entrant: Entrant) -> None:
+    run = entrant.run
+    if not entrant.trainable:
+        if not entrant.finished:
+            raise InputError(
+                f"{entrant.source}: its training is not finished; go on with  pictell train "
+                f"{run.config_file} --resume"
+            )
+        return
+    if not run.config_file.exists():
+        return
+    before, now = flatten(run.config.to_dict()), flatten(entrant.config.to_dict())
+    # What an interrupted run may change, its resumption will take up.
+    allowed = _WITHOUT_EFFECT if entrant.finished else RESUMABLE_CHANGES
+    for option, value in now.items():
+        if before[option] != value and option not in allowed:
+            raise InputError(
+                f"{run.path}: was trained with {option} = {before[option]!r}, but {entrant.source} "
+                f"says {value!r}; train it again, give the config another run folder, or compare "
+                "the run folder itself"
+            )
+
+
+def check_comparable(entrants: Sequence[Entrant]) -> None:
+    """Check that all entrants have the first one's language and data set.
+
+    Raises:
+        InputError: They do not; the two that differ are named.
+    """
+    first = entrants[0]
+    for other in entrants[1:]:
+        languages = first.config.data.language, other.config.data.language
+        if languages[0] != languages[1]:
+            raise InputError(
+                f"{first.name} is in {languages[0]!r} and {other.name} in {languages[1]!r}; "
+                "captions in different languages or words cannot be compared"
+            )
+    expected = first.data_hash
+    for other in entrants[1:]:
+        found = other.data_hash
+        if found != expected:
+            raise InputError(
+                f"{first.name} and {other.name} are runs on different data sets "
+                f"({first.config.data.dataset}, sha256 {expected[:12]}, and "
+                f"{other.config.data.dataset}, sha256 {found[:12]}); train both on the same"
+            )

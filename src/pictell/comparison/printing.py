@@ -1,0 +1,79 @@
+"""A comparison at the console: a table of the models and the sentences.
+
+    print_comparison(comparison, Path("comparison/report.html"))
+
+BLEU-1 to BLEU-3 are left to the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pictell.comparison.wording import number, percent, seconds
+from pictell.progress import console
+
+_MARKS = {"settled": "[green]+[/]", "open": "[yellow]?[/]", "equal": "[dim]=[/]"}
+_SCORES = ("BLEU-4", "CIDEr-D", "ROUGE-L")
+_ROWS = (
+    *_SCORES,
+    *("cross-entropy", "top-5", "median epoch", "training, captions/s", "decoding, captions/s"),
+    *("peak memory, MB", "decoder parameters"),
+)
+_NOT_SAID = ("BLEU-1", "BLEU-2", "BLEU-3")  # they nearly always say what BLEU-4 says
+
+
+def print_comparison(comparison: Mapping[str, Any], report: Path | None = None) -> None:
+    """Table and sentences to standard output, warnings to standard error.
+
+    Args:
+        comparison: The contents of comparison.json.
+        report: Where the report is, if one was written.
+    """
+    out = Console()
+    out.print(_table(comparison))
+    for warning in comparison["warnings"]:
+        console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
+    for difference in comparison["differences"]:
+        out.print(f"\n[bold]{escape(difference['headline'])}[/]", highlight=False)
+        for claim in difference["claims"]:
+            if claim["subject"] not in _NOT_SAID:
+                sentence = escape(claim["sentence"])
+                out.print(f"{_MARKS[claim['state']]} {sentence}", highlight=False)
+    if report is not None:
+        out.print(f"\nreport: {escape(str(report))}", highlight=False, soft_wrap=True)
+
+
+def _table(comparison: Mapping[str, Any]) -> Table:
+    protocol = comparison["protocol"]
+    table = Table(
+        title=f"{protocol['split']}, {protocol['pictures']:,} pictures, beam {comparison['beam']}",
+        title_justify="left",
+    )
+    table.add_column("")
+    for model in comparison["models"]:
+        table.add_column(escape(model["name"]), justify="right", overflow="fold")
+    cells = [_cells(model, str(comparison["beam"])) for model in comparison["models"]]
+    for row in zip(_ROWS, *cells, strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _cells(model: Mapping[str, Any], beam: str) -> list[str]:
+    scores, training = model["beams"][beam]["scores"], model["training"]
+    epoch, speed = training["epoch_seconds"] or {}, training["captions_per_second"] or {}
+    return [
+        *(number(scores[name]["score"]) for name in _SCORES),
+        number(model["teacher_forced"]["cross_entropy"]),
+        percent(model["teacher_forced"]["top5"]),
+        seconds(epoch.get("median")),
+        number(speed.get("median"), 0),
+        number(model["beams"][beam]["decoding"]["captions_per_second"], 1),
+        number(training["peak_memory_mb"], 0),
+        number(model["decoder"]["parameters"], 0),
+    ]

@@ -1,0 +1,302 @@
+"""Evaluate a run on a split: captions first, then scores.
+
+    evaluate(RunFolder.open("runs/flickr8k_attention"), split="test", beams=(1, 3, 5))
+
+For each beam width a folder RUN/evaluation/SPLIT-beamK is written: `predictions.jsonl` (a line a
+picture, in the order of the data set) and `scores.json` (scores with their protocol). Scores are
+made from the file of captions alone, so that they can be made again without the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pictell.captioner import Captioner
+from pictell.config import SearchConfig
+from pictell.data.text import get_tokenizer
+from pictell.files import read_json, read_jsonl, write_json, write_jsonl
+from pictell.machine import hardware, versions
+from pictell.metrics import Metric, score_captions
+from pictell.progress import console, progress_bar
+from pictell.training.checkpoint import RunFolder
+from pictell.training.task import SplitData, Task, all_positions, build_task
+from pictell.training.validation import region_features, teacher_forced_captions
+
+PICTURES_AT_ONCE = 32
+PER_IMAGE = ("BLEU-4", "ROUGE-L", "CIDEr-D")
+Forced = tuple[dict[str, float], dict[str, list[float]]]  # means of the split, sums per picture
+
+
+def evaluation_folder(run: RunFolder, split: str, beam: int) -> Path:
+    """Where the results of a run on a split at a beam width are kept."""
+    return run.path / "evaluation" / f"{split}-beam{beam}"
+
+
+def evaluate(
+    run: RunFolder,
+    *,
+    split: str = "test",
+    beams: Sequence[int] = (1, 3, 5),
+    length_penalty: float | None = None,
+    weights: str = "",
+    dataset: str = "",
+    overwrite: bool = False,
+) -> list[dict[str, Any]]:
+    """Caption a split and score the captions, once per beam width.
+
+    Args:
+        run: A trained run.
+        split: `train`, `val` or `test`.
+        beams: Beam widths; 1 is greedy.
+        length_penalty: Replaces the config's.
+        weights: Where the frozen encoder's weights are, if not where the config says.
+        dataset: Another prepared data set than the one the run was trained on.
+        overwrite: Do the work again though results of the same model are there.
+
+    Returns:
+        The contents of each scores.json.
+    """
+    config = run.config
+    if dataset:
+        config = replace(config, data=replace(config.data, dataset=dataset))
+    search = config.search
+    if length_penalty is not None:
+        search = replace(search, length_penalty=length_penalty)
+    captioner = Captioner.load(run, weights=weights)
+    task = build_task(
+        config, vocabulary=run.vocabulary, encoder=captioner.encoder, device=captioner.device
+    )
+    data = task.split(split)
+    forced: Forced | None = None
+    results = []
+    for beam in beams:
+        here = replace(search, beam=beam)
+        folder = evaluation_folder(run, split, beam)
+        protocol = _protocol(run, task, data, here)
+        known = _known_scores(folder, protocol)
+        if known is not None and not overwrite:
+            results.append(known)
+            continue
+        forced = forced or _teacher_forced(run, captioner, data)
+        seconds = _write_predictions(captioner, data, here, folder)
+        results.append(_write_scores(run, task, data, folder, protocol, forced, seconds))
+    return results
+
+
+def _protocol(run: RunFolder, task: Task, data: SplitData, search: SearchConfig) -> dict[str, Any]:
+    """All that a score depends on, beside the model."""
+    return {
+        "dataset": task.config.data.dataset,
+        "data_sha256": task.data_hash,
+        "split": data.name,
+        "pictures": len(data.examples),
+        "references_per_picture": round(
+            sum(len(e.captions) for e in data.examples) / len(data.examples), 2
+        ),
+        "language": task.config.data.language,
+        "tokenizer": get_tokenizer(task.config.data.language).name,
+        "beam": search.beam,
+        "length_penalty": search.length_penalty,
+        "max_length": search.max_length,
+        "model_sha256": hashlib.sha256(run.model_file.read_bytes()).hexdigest(),
+    }
+
+
+def _known_scores(folder: Path, protocol: dict[str, Any]) -> dict[str, Any] | None:
+    file = folder / "scores.json"
+    if not file.exists():
+        return None
+    known = read_json(file)
+    return known if known.get("protocol") == protocol else None
+
+
+def _teacher_forced(
+    run: RunFolder, captioner: Captioner, data: SplitData
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Means over the split, and sums for each picture."""
+    train = run.config.train
+    captions = teacher_forced_captions(
+        captioner.decoder, data, captioner.encoder, captioner.device, train
+    )
+    means = captions.tally().means(train.alpha_c)
+    sums = captions.per_picture(data.captions.images, len(data.examples))
+    return (
+        {**means, "perplexity": math.exp(means["cross_entropy"]), "alpha_c": train.alpha_c},
+        {
+            "words": sums["words"].tolist(),
+            "cross_entropy_sum": sums["cross_entropy"].round(5).tolist(),
+            "top5_hits": sums["top5"].tolist(),
+        },
+    )
+
+
+def _write_predictions(
+    captioner: Captioner, data: SplitData, search: SearchConfig, folder: Path
+) -> float:
+    """Write predictions.jsonl; returns the seconds spent in search, features given."""
+    rows, seconds = [], 0.0
+    with progress_bar() as bar:
+        shown = bar.add_task(
+            f"{data.name}, beam {search.beam}", total=len(data.examples), unit="pictures", note=""
+        )
+        for positions in all_positions(data, PICTURES_AT_ONCE):
+            with torch.inference_mode():
+                features = region_features(
+                    data.pictures(positions), captioner.encoder, captioner.device
+                )
+            started = time.perf_counter()
+            chosen = [h[0] for h in captioner.hypotheses(features, search)]
+            seconds += time.perf_counter() - started
+            for position, caption in zip(
+                positions, captioner.explain(features, chosen), strict=True
+            ):
+                example = data.examples[position]
+                rows.append(
+                    {
+                        "image_id": example.image_id,
+                        "caption": caption.text,
+                        "words": caption.words,
+                        "log_probability": round(caption.log_probability, 6),
+                        "word_log_probabilities": [
+                            round(v, 6) for v in caption.word_log_probabilities
+                        ],
+                        "ended": caption.ended,
+                        "references": list(example.captions),
+                    }
+                )
+            bar.advance(shown, len(positions))
+    write_jsonl(folder / "predictions.jsonl", rows)
+    return seconds
+
+
+def score_predictions(
+    file: Path, tokenize: Callable[[str], list[str]]
+) -> tuple[list[str], dict[str, Metric], list[list[str]]]:
+    """Score a file of captions: picture ids, metrics, and the captions' words.
+
+    Args:
+        file: predictions.jsonl with `image_id`, `words` and `references` in each line.
+        tokenize: Makes words of the references.
+    """
+    rows = read_jsonl(
+        file,
+        what="predictions file",
+        parse=lambda r: (r["image_id"], r["words"], [tokenize(c) for c in r["references"]]),
+    )
+    ids, words, references = (list(column) for column in zip(*rows, strict=True))
+    return ids, score_captions(words, references), words
+
+
+def _write_scores(
+    run: RunFolder,
+    task: Task,
+    data: SplitData,
+    folder: Path,
+    protocol: dict[str, Any],
+    forced: Forced,
+    seconds: float,
+) -> dict[str, Any]:
+    ids, metrics, words = score_predictions(folder / "predictions.jsonl", task.tokenizer.tokenize)
+    scores = {
+        "run": run.name,
+        "split": data.name,
+        "beam": protocol["beam"],
+        "protocol": protocol,
+        "scores": {name: metric.corpus for name, metric in metrics.items()},
+        "teacher_forced": forced[0],
+        "language": language_statistics(words, _training_captions(task)),
+        "decoding": {
+            "seconds": round(seconds, 3),
+            "captions_per_second": round(len(ids) / max(seconds, 1e-9), 2),
+            "pictures_at_once": PICTURES_AT_ONCE,
+        },
+        "per_image": {
+            "image_id": ids,
+            **{name: metrics[name].per_image.round(6).tolist() for name in PER_IMAGE},
+            **forced[1],  # sums over the words of a picture's captions
+        },
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+    write_json(folder / "scores.json", scores)
+    return scores
+
+
+def _training_captions(task: Task) -> set[tuple[str, ...]]:
+    return {
+        tuple(task.tokenizer.tokenize(caption))
+        for example in task.examples
+        if example.split == "train"
+        for caption in example.captions
+    }
+
+
+def language_statistics(
+    captions: Sequence[Sequence[str]], training: set[tuple[str, ...]]
+) -> dict[str, float]:
+    """What the captions of a split look like as a body of text.
+
+    Returns:
+        `mean_words`, `shortest`, `longest`; `distinct_words`; `share_in_training` (captions that
+        stand verbatim in the training set); `share_repeated` (captions that another picture got
+        too); `distinct_captions`.
+    """
+    counts = Counter(tuple(words) for words in captions)
+    lengths = [len(words) for words in captions]
+    total = len(captions)
+    return {
+        "mean_words": round(sum(lengths) / total, 3),
+        "shortest": min(lengths),
+        "longest": max(lengths),
+        "distinct_words": len({word for words in captions for word in words}),
+        "distinct_captions": len(counts),
+        "share_in_training": round(sum(n for c, n in counts.items() if c in training) / total, 4),
+        "share_repeated": round(sum(n for n in counts.values() if n > 1) / total, 4),
+    }
+
+
+def print_scores(results: Sequence[dict[str, Any]]) -> None:
+    """The scores of one run as a table, to standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    first = results[0]
+    protocol = first["protocol"]
+    table = Table(
+        title=f"{first['run']} on {first['split']} ({protocol['pictures']:,} pictures)",
+        title_justify="left",
+    )
+    names = list(first["scores"])
+    for column in ("beam", *names, "words", "captions/s"):
+        table.add_column(column, justify="right")
+    for result in results:
+        table.add_row(
+            str(result["beam"]),
+            *(f"{result['scores'][name]:.4f}" for name in names),
+            f"{result['language']['mean_words']:.1f}",
+            f"{result['decoding']['captions_per_second']:.0f}",
+        )
+    out = Console()
+    out.print(table)
+    forced = first["teacher_forced"]
+    out.print(
+        f"teacher-forced: cross-entropy {forced['cross_entropy']:.4f} (perplexity "
+        f"{forced['perplexity']:.2f}), top-5 accuracy {forced['top5']:.2%}, attention term "
+        f"{forced['regularisation']:.4f}",
+        highlight=False,
+    )
+    console.print(
+        f"protocol: tokeniser {protocol['tokenizer']}, length penalty "
+        f"{protocol['length_penalty']}, at most {protocol['max_length']} words, data "
+        f"{protocol['data_sha256'][:12]}",
+        highlight=False,
+    )

@@ -125,6 +125,12 @@ def pack(padded: Tensor, lengths: Tensor) -> Tensor:
     return pack_padded_sequence(padded, lengths, batch_first=True).data
 
 
+def counts_of(lengths: Tensor) -> list[int]:
+    """For each word how many captions have it: lengths (B,), falling -> T numbers, falling."""
+    steps = torch.arange(int(lengths[0]))
+    return (lengths[None] > steps[:, None]).sum(dim=1).tolist()
+
+
 def targets_of(targets: Tensor, lengths: Tensor) -> Tensor:
     """The words that are to be predicted, (B, T) -> (N,), in the order of the logits."""
     return pack(targets, lengths)

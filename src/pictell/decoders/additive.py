@@ -192,10 +192,7 @@ def _compiled(activation: str) -> dict[str, Callable[..., Any]]:
         summed = keys[:, None] + queries[:, :, None]  # (B, T, L, A)
         return (d_scores[..., None] * slope(summed)).sum(1)
 
-    fused = {
-        f.__name__: torch.compile(f, dynamic=True)
-        for f in (scores, query_sums, key_sums)
-    }
+    fused = {f.__name__: torch.compile(f, dynamic=True) for f in (scores, query_sums, key_sums)}
     keys, query, words = torch.ones(3, 5, 8), torch.ones(3, 8), torch.ones(3, 4, 8)
     fused["scores"](keys, query, query[0])
     fused["query_sums"](keys, query, keys[..., 0])

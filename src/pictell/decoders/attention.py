@@ -23,7 +23,7 @@ from torch.nn.functional import pad
 from pictell.config import DecoderConfig
 from pictell.decoders.additive import AdditiveScoring
 from pictell.decoders.attending_lstm import Weights, attending_lstm
-from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack
+from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
 
 
 class AttentionDecoder(Decoder):
@@ -97,8 +97,15 @@ class AttentionDecoder(Decoder):
         cell = forget.sigmoid() * cell + take.sigmoid() * new.tanh()
         return give.sigmoid() * cell.tanh(), cell, attention
 
-    def teacher_forced(self, features: Tensor, words: Tensor, lengths: Tensor) -> TeacherForced:
-        keys, hidden, cell = self._prepare(features)
+    def compile_loops(self) -> bool:
+        return self.scoring.compile()
+
+    def teacher_forced(
+        self, features: Tensor, words: Tensor, lengths: Tensor, owners: Tensor | None = None
+    ) -> TeacherForced:
+        prepared = self._prepare(features)
+        keys, hidden, cell = (per_caption(part, owners) for part in prepared)
+        features = per_caption(features, owners)
         word_gates = self.from_word(self.embedding(pack(words, lengths)))  # (N, 4H), in one product
         counts = counts_of(lengths)
         if torch.is_autocast_enabled(features.device.type):

@@ -14,7 +14,7 @@ ROOT = Path(pictell.__file__).parent
 # From the top down; modules in one set may import each other and everything below.
 LAYERS = [
     {"cli", "__main__"},
-    {"serve", "report", "ablate"},
+    {"serve", "report", "ablate", "bench"},
     {"compare", "comparison", "evaluate"},
     {"captioner", "training"},
     {"decoders", "encoders"},
@@ -100,7 +100,7 @@ def test_metrics_know_numpy_the_standard_library_sacrebleu_and_errors_only(name)
 
 def test_metrics_are_imported_only_where_scores_are_made():
     users = {top(n) for n in MODULES if "metrics" in {top(other) for other in own_imports(n)}}
-    assert users <= {"metrics", "evaluate", "compare", "comparison", "training", "report"}
+    assert users <= {"metrics", "evaluate", "compare", "comparison", "training", "report", "bench"}
     assert "training" in users  # validation scores as the test does
 
 

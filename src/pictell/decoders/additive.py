@@ -14,6 +14,7 @@ Axes: B pictures, K queries of a picture, L regions, A attention width, T words.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -62,8 +63,9 @@ class AdditiveScoring:
             return self._fused["scores"](keys, queries[:, 0], vector)[:, None]
         scores = keys.new_empty(len(keys), queries.shape[1], keys.shape[1])
         for rows in _blocks(keys, queries.shape[1]):
-            summed = self._function(keys[rows, None] + queries[rows, :, None])  # (b, K, L, A)
-            torch.matmul(summed, vector, out=scores[rows])
+            for part in _regions(keys, queries.shape[1]):
+                summed = keys[rows, None, part] + queries[rows, :, None]  # (b, K, l, A)
+                scores[rows, :, part] = self._function(summed) @ vector
         return scores
 
     def query_sums(self, keys: Tensor, query: Tensor, d_scores: Tensor) -> Tensor:
@@ -167,6 +169,16 @@ def _blocks(keys: Tensor, queries: int) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
+def _regions(keys: Tensor, queries: int) -> Iterator[slice]:
+    """Parts of the regions, for pictures that are too large for a block by themselves."""
+    regions = keys.shape[1]
+    size = regions
+    if keys.device.type == "cpu" and len(keys):
+        size = max(1, min(regions, _BLOCK_BYTES // (queries * keys[0, 0].nbytes)))
+    for start in range(0, regions, size):
+        yield slice(start, start + size)
+
+
 def _by_picture(rows: Sequence[Tensor]) -> Tensor:
     """Tensors (b, ...) of the words, b falling, as one (B, T, ...) filled up with zeros."""
     return pad_sequence(list(rows))
@@ -175,6 +187,9 @@ def _by_picture(rows: Sequence[Tensor]) -> Tensor:
 @cache  # for all decoders: torch keeps only a few variants of a function
 def _compiled(activation: str) -> dict[str, Callable[..., Any]]:
     """The three functions as fused loops, tried out on a small input."""
+
+    # It would tell users without a GPU that they have none.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
     def function(summed: Tensor) -> Tensor:
         return summed.relu() if activation == "relu" else summed.tanh()

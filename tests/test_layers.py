@@ -16,7 +16,7 @@ LAYERS = [
     {"cli", "__main__"},
     {"serve", "report", "ablate"},
     {"compare", "comparison", "evaluate"},
-    {"captioner", "training"},
+    {"captioner", "occlusion", "training"},
     {"decoders", "encoders"},
     {"data"},
     {"config"},

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pictell import __version__
-from pictell.errors import InputError
+from pictell.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from pictell.captioner import Caption
@@ -32,6 +32,7 @@ Train, compare, explain and ship image-captioning models.
   evaluate   caption a split with a trained run and score the captions
   compare    two or more runs side by side, with statistics; trains what is missing
   caption    caption a picture or a folder of pictures
+  serve      a web page and an HTTP API for one or more runs
 
 A first tour, from generated pictures to a report (minutes on a laptop):
 
@@ -356,6 +357,45 @@ def _compare(arguments: list[str]) -> int:
     return 0
 
 
+def _serve(arguments: list[str]) -> None:
+    from pictell.serve.limits import Limits
+
+    parser = _parser(
+        "serve",
+        "RUN [RUN ...] [--port PORT] [options]",
+        "A web page that captions pictures, and an HTTP API for programs. Nothing is kept.",
+    )
+    parser.add_argument("runs", type=str, nargs="+", help="run folders; several are shown together")
+    parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes any port that is free")
+    parser.add_argument(
+        "--batch_size", type=int, default=32, help="most pictures that are worked on together"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="batches in work at once; 0 for one on a GPU, else one for each core",
+    )
+    parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoders")
+    limits = parser.add_class_arguments(Limits)
+    options = parser.parse_args(arguments)
+    try:
+        from pictell.serve.server import serve
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), "serve", "the page and the API") from None
+
+    serve(
+        options.runs,
+        host=options.host,
+        port=options.port,
+        limits=Limits(**{name: options[name] for name in limits}),
+        batch_size=options.batch_size,
+        threads=options.threads,
+        weights=options.weights,
+    )
+
+
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "prepare": _prepare,
     "encode": _encode,
@@ -363,4 +403,5 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "evaluate": _evaluate,
     "compare": _compare,
     "caption": _caption,
+    "serve": _serve,
 }

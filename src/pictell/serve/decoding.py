@@ -87,13 +87,18 @@ class DecodingPool:
             "preview": PREVIEW_SIDE if preview else 0,
         }
         worker = await self._idle.get()
-        try:
-            text, parts = await self._exchange(worker, job, data)
-        finally:
-            self._idle.put_nowait(worker)
+        exchange = asyncio.create_task(self._exchange(worker, job, data))
+        exchange.add_done_callback(lambda task: self._release(worker, task))
+        # A caller that goes away must not leave half an exchange in the pipe.
+        text, parts = await asyncio.shield(exchange)
         if "status" in text:
             raise RefusedError(**text)
         return self._decoded(text, parts)
+
+    def _release(self, worker: _Worker, exchange: asyncio.Task[Any]) -> None:
+        if not exchange.cancelled():
+            exchange.exception()  # whoever waited has it; nobody else needs to be told
+        self._idle.put_nowait(worker)
 
     async def _exchange(
         self, worker: _Worker, job: dict[str, Any], data: bytes
@@ -109,9 +114,6 @@ class DecodingPool:
             await worker.restart()
             message = f"{job['name']}: the picture broke the decoder; save it again in another way"
             raise RefusedError(422, "undecodable", message) from None
-        except asyncio.CancelledError:  # half an exchange leaves the other half in the pipe
-            await asyncio.shield(worker.restart())
-            raise
 
     def _decoded(self, text: dict[str, Any], data: bytes) -> Decoded:
         parts, start = [], 0

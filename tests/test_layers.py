@@ -15,8 +15,8 @@ ROOT = Path(pictell.__file__).parent
 LAYERS = [
     {"cli", "__main__"},
     {"serve", "report", "ablate"},
-    {"compare", "comparison", "evaluate"},
-    {"captioner", "occlusion", "training"},
+    {"compare", "comparison", "evaluate", "captioning"},
+    {"captioner", "caption_files", "caption_table", "occlusion", "training"},
     {"decoders", "encoders"},
     {"data"},
     {"config"},

@@ -256,9 +256,19 @@ def _caption(arguments: list[str]) -> int:
     )
     parser.add_argument("run", type=str, help="a run folder")
     parser.add_argument("pictures", type=str, nargs="+", help="picture files, or folders of them")
+    parser.add_argument("--out", type=str, help="write a table: FILE.jsonl or FILE.csv")
+    parser.add_argument(
+        "--sidecar", action="store_true", help="write NAME.txt beside each picture that has none"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="begin --out or --sidecar anew, over what is there"
+    )
     parser.add_argument("--beam", type=int, help="beam width; the config's if not given")
     parser.add_argument("--length_penalty", type=float, help="replaces the config's")
     parser.add_argument("--max_length", type=int, help="longest caption in words")
+    parser.add_argument(
+        "--batch_size", type=int, default=32, help="pictures that are worked on together"
+    )
     parser.add_argument(
         "--attention",
         action="store_true",
@@ -269,49 +279,50 @@ def _caption(arguments: list[str]) -> int:
     )
     parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoder")
     options = parser.parse_args(arguments)
-    from pictell.captioner import Captioner
+    if options.out and options.sidecar:
+        raise InputError("--out and --sidecar exclude each other; run once with each")
+    from pictell.caption_files import find_pictures
+    from pictell.captioning import Captioning
 
-    paths = _picture_files(options.pictures)
-    captioner = Captioner.load(options.run, weights=options.weights)
-    failed = 0
-    search = {k: options[k] for k in ("beam", "length_penalty", "max_length")}
-    for path in paths:
-        try:
-            caption = captioner.caption(path, **search)[0]
-        except InputError as error:
-            print(f"pictell caption: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        print(f"{path}\t{caption.text}" if len(paths) > 1 else caption.text, flush=True)
-        if options.attention:
-            _write_attention(path, caption, Path(options.attention_folder))
-    return 2 if failed else 0
-
-
-def _picture_files(sources: Sequence[str]) -> list[Path]:
-    from pictell.data.images import IMAGE_SUFFIXES
-
-    files: list[Path] = []
-    for source in map(Path, sources):
-        if not source.is_dir():
-            files.append(source)
-            continue
-        inside = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        if not inside:
-            raise InputError(f"{source}: no pictures in this folder")
-        files += inside
-    return files
+    captioning = Captioning(
+        options.run,
+        find_pictures(options.pictures),
+        search={k: options[k] for k in ("beam", "length_penalty", "max_length")},
+        batch_size=options.batch_size,
+        weights=options.weights,
+    )
+    if options.attention:
+        captioning.draw_attention(lambda p, c: _write_attention(p, c, options.attention_folder))
+    if options.out:
+        failed = captioning.into_table(Path(options.out), overwrite=options.overwrite)
+    elif options.sidecar:
+        failed = captioning.into_sidecars(overwrite=options.overwrite)
+    else:
+        failed = captioning.to_output()
+    return _tell_failures(failed, len(captioning.paths))
 
 
-def _write_attention(path: Path, caption: Caption, folder: Path) -> None:
+def _tell_failures(failed: dict[Path, str], pictures: int) -> int:
+    """List what could not be captioned; returns the exit code."""
+    if not failed:
+        return 0
+    lines = [f"{path}: {reason}" for path, reason in failed.items()]
+    if pictures == 1:
+        print(f"pictell caption: {lines[0]}", file=sys.stderr)
+    else:
+        head = f"pictell caption: {len(failed):,} of {pictures:,} pictures were left out:"
+        print("\n  ".join([head, *lines]), file=sys.stderr)
+    return 2
+
+
+def _write_attention(path: Path, caption: Caption, folder: str) -> None:
     from pictell.data.images import read_image
     from pictell.files import replacing
     from pictell.report.attention_picture import draw_attention
 
-    if caption.attention is None:
-        raise InputError("this model has no attention to draw; leave --attention out")
+    assert caption.attention is not None
     drawn = draw_attention(read_image(path), caption.words, caption.attention, caption.seen_box)
-    target = folder / f"{path.stem}.attention.png"
+    target = Path(folder) / f"{path.stem}.attention.png"
     with replacing(target) as temporary:
         drawn.save(temporary, format="PNG")
     print(f"attention: {target}", file=sys.stderr)

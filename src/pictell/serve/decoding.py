@@ -106,7 +106,7 @@ class DecodingPool:
         seconds = self.limits.decode_seconds
         try:
             return await asyncio.wait_for(worker.exchange(job, data), seconds)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             await worker.restart()
             message = f"{job['name']}: decoding takes longer than {seconds:g} s; make it smaller"
             raise RefusedError(422, "too_slow_to_decode", message) from None

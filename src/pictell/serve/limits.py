@@ -23,7 +23,7 @@ class Limits:
         max_megapixels: Largest picture, in millions of pixels.
         max_frames: Longest animation; the first frame is captioned.
         max_pictures: Pictures in one request.
-        queue: Pictures that may be in work or waiting; beyond it the answer is 503 with Retry-After.
+        queue: Pictures that may be in work or waiting; beyond it the answer is 503.
         timeout: Seconds for sending a request, and again for answering it.
         decode_seconds: Seconds for decoding one picture.
         decoders: Processes that decode pictures.

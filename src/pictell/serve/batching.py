@@ -47,7 +47,6 @@ class Batcher(Generic[Job, Answer]):
         self.work, self.batch_size, self.threads, self.observe = work, batch_size, threads, observe
         self.rate = 0.0  # jobs per second, of all threads; 0 before the first batch
         self._waiting: asyncio.Queue[tuple[Job, asyncio.Future[Answer]]] = asyncio.Queue()
-        self._idle = threads
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -76,18 +75,17 @@ class Batcher(Generic[Job, Answer]):
     async def _serve(self) -> None:
         while True:
             batch = await self._next_batch()
-            if not batch:
-                continue
-            self._idle -= 1
-            try:
+            if batch:
                 await self._answer(batch)
-            finally:
-                self._idle += 1
 
     async def _next_batch(self) -> list[tuple[Job, asyncio.Future[Answer]]]:
-        """The first job that waits, and this thread's share of the others."""
+        """The first job that waits, and this thread's share of the others.
+
+        A thread that took all would make them wait for each other, while the next thread had
+        nothing to do but what comes later.
+        """
         batch = [await self._waiting.get()]
-        share = math.ceil((1 + self._waiting.qsize()) / max(1, self._idle))
+        share = math.ceil((1 + self._waiting.qsize()) / self.threads)
         while len(batch) < min(share, self.batch_size) and not self._waiting.empty():
             batch.append(self._waiting.get_nowait())
         return [(job, future) for job, future in batch if not future.done()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -72,6 +73,8 @@ def serve(
             backlog=BACKLOG,
             timeout_graceful_shutdown=int(2 * limits.timeout) + 1,
         )
+        # A form that does not parse is the client's fault, and the client is told.
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)
         with _signals_end_quietly():
             uvicorn.Server(config).run(sockets=[listening])
     print("stopped", file=sys.stderr)

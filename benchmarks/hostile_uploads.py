@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image, ImageDraw
-from running_server import RunningServer
+from running_server import RunningServer, end_with_the_servers
 
 BOUNDARY = b"a-boundary-that-occurs-nowhere"
 SLOW_TIMEOUT = 4.0  # seconds that the server gives a request to arrive
@@ -560,6 +560,7 @@ def main() -> int:
     parser.add_argument("--uploads", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    end_with_the_servers()
     with RunningServer([options.run], ["--timeout", str(SLOW_TIMEOUT)]) as server:
         outcome = attack_all(server, options.uploads, options.seed)
     for (name, status), count in sorted(outcome.answers.items()):

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from hostile_uploads import BOUNDARY, form_of, part
-from running_server import RunningServer
+from running_server import RunningServer, end_with_the_servers
 
 CONCURRENCIES = (1, 8, 32)
 BEAMS = (1, 5)
@@ -176,6 +176,7 @@ def main() -> int:
     parser.add_argument("--overload", type=int, default=2000, help="requests to a full queue")
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     options = parser.parse_args()
+    end_with_the_servers()
     pictures = sorted(options.pictures.glob("*.jpg"))[: options.count]
     if not pictures:
         parser.error(f"{options.pictures}: no .jpg files")

@@ -56,7 +56,7 @@ def test_folder_into_csv(photos, run):
 
 
 def test_a_stopped_table_goes_on_without_repeating(photos, run, monkeypatch, capsys):
-    """Ctrl-C in the midst: no table, what was done is kept, the rest is done by the same command."""
+    """Ctrl-C in the midst leaves no table; the same command does the rest and no more."""
     command = ["caption", run, "photos", "--out", "captions.jsonl", "--batch_size", "3"]
     worked_on = watch_batches(monkeypatch, stop_after=2)
     assert main(command) == 130

@@ -63,21 +63,19 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        refusal = self._refusal(Headers(scope=scope))
+        refusal = self._refusal(scope["method"], Headers(scope=scope))
         await (refusal or self.app)(scope, receive, guarded_send)
 
-    def _refusal(self, headers: Headers) -> JSONResponse | None:
+    def _refusal(self, method: str, headers: Headers) -> JSONResponse | None:
         host = _host_name(headers.get("host", ""))
         if self.hosts is not None and host not in self.hosts:
             text = (
                 f"this server is not called {host[:100]!r}; use {' or '.join(sorted(self.hosts))}"
             )
             return _refused(421, "wrong_host", text)
-        # Browsers say so themselves when a page of another site asks.
-        if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") not in (
-            "navigate",
-            None,
-        ):
+        # Browsers say so when a page of another site asks; a link to our page is no harm.
+        link = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
+        if headers.get("sec-fetch-site") == "cross-site" and not link:
             text = "a page of another site asks; open this server's own page instead"
             return _refused(403, "cross_site", text)
         return None

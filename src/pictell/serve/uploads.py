@@ -169,7 +169,7 @@ def safe_name(name: str, number: int) -> str:
     """The last part of a file name, fit to be shown; it is never used as a path."""
     last = PurePosixPath(name.replace("\\", "/")).name
     shown = "".join(c for c in last if unicodedata.category(c)[0] != "C").strip()
-    return shown[:MAX_NAME] or f"picture {number}"
+    return shown[:MAX_NAME] if shown.strip(".") else f"picture {number}"
 
 
 async def drain(request: Request) -> None:

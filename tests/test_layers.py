@@ -15,7 +15,7 @@ ROOT = Path(pictell.__file__).parent
 LAYERS = [
     {"cli", "__main__"},
     {"serve", "report", "ablate"},
-    {"compare", "comparison", "evaluate"},
+    {"attention", "compare", "comparison", "evaluate"},
     {"captioner", "occlusion", "training"},
     {"decoders", "encoders"},
     {"data"},
@@ -100,7 +100,15 @@ def test_metrics_know_numpy_the_standard_library_sacrebleu_and_errors_only(name)
 
 def test_metrics_are_imported_only_where_scores_are_made():
     users = {top(n) for n in MODULES if "metrics" in {top(other) for other in own_imports(n)}}
-    assert users <= {"metrics", "evaluate", "compare", "comparison", "training", "report"}
+    assert users <= {
+        "metrics",
+        "attention",
+        "evaluate",
+        "compare",
+        "comparison",
+        "training",
+        "report",
+    }
     assert "training" in users  # validation scores as the test does
 
 

@@ -219,7 +219,7 @@ def _train(arguments: list[str]) -> int:
 def _evaluate(arguments: list[str]) -> None:
     parser = _parser(
         "evaluate",
-        "RUN [--split SPLIT] [--beam K ...]",
+        "RUN [--split SPLIT] [--beam K ...] [--attention]",
         "Caption a split with a trained run, then score the captions. Writes "
         "RUN/evaluation/SPLIT-beamK/predictions.jsonl and scores.json.",
     )
@@ -230,10 +230,24 @@ def _evaluate(arguments: list[str]) -> None:
     parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoder")
     parser.add_argument("--dataset", type=str, default="", help="another prepared data set")
     parser.add_argument("--overwrite", action="store_true", help="do the work again")
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="measure attention too, on the captions of the largest beam width: boxes where the "
+        "data have them, entropy and gate by word class, and the deletion check",
+    )
+    parser.add_argument(
+        "--deletion_pictures",
+        type=int,
+        default=30,
+        help="pictures of the deletion check, about twenty encoder passes each; 0 leaves it out",
+    )
     options = parser.parse_args(arguments)
+    from pictell.attention.measure import AttentionSettings
     from pictell.evaluate import evaluate, print_scores
     from pictell.training.checkpoint import RunFolder
 
+    settings = AttentionSettings(deletion_pictures=options.deletion_pictures)
     print_scores(
         evaluate(
             RunFolder.open(options.run),
@@ -243,6 +257,7 @@ def _evaluate(arguments: list[str]) -> None:
             weights=options.weights,
             dataset=options.dataset,
             overwrite=options.overwrite,
+            attention=settings if options.attention else None,
         )
     )
 

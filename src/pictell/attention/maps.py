@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+
+from pictell.translations import Language, say
 
 EVEN_ENTROPY = 0.98  # of the largest possible: more is even attention, for all that can be seen
 SMALLEST_CHANGE = 0.05  # share of the attention that must lie elsewhere to call two maps different
@@ -73,27 +76,43 @@ def _mean(values: Sequence[np.ndarray]) -> float | None:
     return float(np.concatenate(values).mean()) if values else None
 
 
-def map_warnings(summary: Mapping[str, float | None]) -> list[str]:
+def map_warnings(summary: Mapping[str, Any], language: Language = "en") -> list[str]:
     """What is wrong with the maps, one sentence each; nothing if nothing is.
 
     Even maps change little in every way, so that the other two are not said of them.
+
+    Args:
+        summary: From `map_summary`.
+        language: Of the sentences.
     """
     entropy = summary["entropy"]
     if entropy is not None and entropy > EVEN_ENTROPY:
         return [
-            f"Attention is all but even: its entropy is {entropy:.1%} of the largest possible, so "
-            "that the model hardly tells regions apart."
+            say(
+                language,
+                "Attention is all but even: its entropy is {entropy:.1%} of the largest possible, "
+                "so that the model hardly tells regions apart.",
+                entropy=entropy,
+            )
         ]
     found = []
     words, pictures = summary["change_over_words"], summary["change_over_pictures"]
     if words is not None and words < SMALLEST_CHANGE:
         found.append(
-            f"Attention hardly moves from word to word: on average {words:.1%} of it lies "
-            "elsewhere than in its caption's mean map."
+            say(
+                language,
+                "Attention hardly moves from word to word: on average {share:.1%} of it lies "
+                "elsewhere than in its caption's mean map.",
+                share=words,
+            )
         )
     if pictures is not None and pictures < SMALLEST_CHANGE:
         found.append(
-            f"Attention is nearly the same for all pictures: on average {pictures:.1%} of it lies "
-            "elsewhere than in the mean map over the pictures."
+            say(
+                language,
+                "Attention is nearly the same for all pictures: on average {share:.1%} of it lies "
+                "elsewhere than in the mean map over the pictures.",
+                share=pictures,
+            )
         )
     return found

@@ -6,7 +6,8 @@
 English words are told by lists (english_words.txt) and by their endings, not by a tagger: a word
 always has the same class, whatever stands around it, and what is in no list and has no telling
 ending is a thing. For captions, which name things most of all, this is right nearly always; "a man
-walks his dogs" and "a man on his walk" show where it is not. Chinese words are told by rjieba's part-of-speech tags.
+walks his dogs" and "a man on his walk" show where it is not. Chinese words are told by rjieba's
+part-of-speech tags.
 """
 
 from __future__ import annotations

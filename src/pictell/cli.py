@@ -31,6 +31,7 @@ Train, compare, explain and ship image-captioning models.
   train      train a decoder; writes a run folder
   evaluate   caption a split with a trained run and score the captions
   compare    two or more runs side by side, with statistics; trains what is missing
+  report     one run, or several side by side, as a page to read; trains nothing
   caption    caption a picture or a folder of pictures
   serve      a web page and an HTTP API for one or more runs
 
@@ -220,7 +221,7 @@ def _train(arguments: list[str]) -> int:
 def _evaluate(arguments: list[str]) -> None:
     parser = _parser(
         "evaluate",
-        "RUN [--split SPLIT] [--beam K ...]",
+        "RUN [--split SPLIT] [--beam K ...] [--attention]",
         "Caption a split with a trained run, then score the captions. Writes "
         "RUN/evaluation/SPLIT-beamK/predictions.jsonl and scores.json.",
     )
@@ -231,10 +232,24 @@ def _evaluate(arguments: list[str]) -> None:
     parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoder")
     parser.add_argument("--dataset", type=str, default="", help="another prepared data set")
     parser.add_argument("--overwrite", action="store_true", help="do the work again")
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="measure attention too, on the captions of the largest beam width: boxes where the "
+        "data have them, entropy and gate by word class, and the deletion check",
+    )
+    parser.add_argument(
+        "--deletion_pictures",
+        type=int,
+        default=30,
+        help="pictures of the deletion check, about twenty encoder passes each; 0 leaves it out",
+    )
     options = parser.parse_args(arguments)
+    from pictell.attention.measure import AttentionSettings
     from pictell.evaluate import evaluate, print_scores
     from pictell.training.checkpoint import RunFolder
 
+    settings = AttentionSettings(deletion_pictures=options.deletion_pictures)
     print_scores(
         evaluate(
             RunFolder.open(options.run),
@@ -244,6 +259,7 @@ def _evaluate(arguments: list[str]) -> None:
             weights=options.weights,
             dataset=options.dataset,
             overwrite=options.overwrite,
+            attention=settings if options.attention else None,
         )
     )
 
@@ -342,12 +358,13 @@ def _compare(arguments: list[str]) -> int:
     parser.add_argument("--length_penalty", type=float, help="replaces the configs'")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    _add_page_options(parser)
     options = parser.parse_args(arguments)
     from pictell.compare import compare, print_comparison
-    from pictell.report.attention_sources import attention_sources
-    from pictell.report.page import write_report
     from pictell.training.loop import InterruptedTraining
+    from pictell.translations import check_language
 
+    check_language(options.language)
     out = Path(options.out)
     try:
         comparison = compare(
@@ -356,16 +373,90 @@ def _compare(arguments: list[str]) -> int:
             split=options.split,
             beams=options.beam,
             length_penalty=options.length_penalty,
-            resamples=options.resamples,
-            seed=options.seed,
+            **_description_options(options),
         )
     except InterruptedTraining as stopped:
         print(f"pictell compare: {stopped}", file=sys.stderr)
         return 130
     report = out / "report.html"
-    write_report(comparison, report, attention=attention_sources(comparison))
+    _write_page(comparison, report, options)
     print_comparison(comparison, report)
     return 0
+
+
+def _report(arguments: list[str]) -> None:
+    parser = _parser(
+        "report",
+        "RUN ... [--out report.html] [options]",
+        "Write a page about one trained run, or several side by side: scores with intervals, "
+        "curves, cost, where each is strong, pictures to look into. One file that needs no "
+        "network. Nothing is trained; what was not evaluated yet is evaluated.",
+    )
+    parser.add_argument("runs", type=str, nargs="+", help="run folders")
+    parser.add_argument("--out", type=str, default="report.html", help="the file to write")
+    parser.add_argument("--split", type=str, default="test", help="split to report on")
+    parser.add_argument("--beam", type=int, nargs="+", default=[1, 3, 5], help="beam widths")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    _add_page_options(parser)
+    options = parser.parse_args(arguments)
+    from pictell.compare import describe_runs
+    from pictell.translations import check_language
+
+    out = Path(options.out)
+    check_language(options.language)
+    if out.is_dir() or out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out is {options.out!r}; name an HTML file, such as report.html")
+    description = describe_runs(
+        [Path(run) for run in options.runs],
+        split=options.split,
+        beams=options.beam,
+        **_description_options(options),
+    )
+    _write_page(description, out, options)
+    print(out)
+
+
+def _add_page_options(parser: Any) -> None:
+    parser.add_argument("--pictures", type=int, default=6, help="pictures of each group")
+    parser.add_argument(
+        "--occlusion",
+        type=int,
+        default=12,
+        help="pictures on which models without attention get occlusion maps (49 encoder passes "
+        "each)",
+    )
+    parser.add_argument(
+        "--deletion_pictures",
+        type=int,
+        default=30,
+        help="pictures of the deletion check of attention, about twenty encoder passes each; 0 "
+        "leaves it out",
+    )
+    parser.add_argument("--language", type=str, default="en", help="language of the page: en, zh")
+    parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoders")
+
+
+def _description_options(options: Any) -> dict[str, Any]:
+    from pictell.attention.measure import AttentionSettings
+
+    if options.occlusion < 0:
+        raise InputError(f"--occlusion is {options.occlusion}; give 0 or more pictures")
+    return {
+        "resamples": options.resamples,
+        "seed": options.seed,
+        "pictures": options.pictures,
+        "weights": options.weights,
+        "attention": AttentionSettings(deletion_pictures=options.deletion_pictures),
+    }
+
+
+def _write_page(comparison: dict[str, Any], out: Path, options: Any) -> None:
+    from pictell.report.looks import looks_of
+    from pictell.report.page import write_report
+
+    looks = looks_of(comparison, occlusion=options.occlusion, weights=options.weights)
+    write_report(comparison, out, looks=looks, language=options.language)
 
 
 def _serve(arguments: list[str]) -> None:
@@ -413,6 +504,7 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "compare": _compare,
+    "report": _report,
     "caption": _caption,
     "serve": _serve,
 }

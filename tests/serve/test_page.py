@@ -352,8 +352,10 @@ def report(trained_runs, tmp_path_factory) -> Path:
     for name in ("rnn", "attention"):
         shutil.copytree(trained_runs / name, folder / name)
     runs = [str(folder / name) for name in ("rnn", "attention")]
-    assert main(["compare", *runs, "--out", str(folder / "out"), "--beam", "1"]) == 0
-    return folder / "out" / "report.html"
+    out = folder / "report.html"
+    options = ["--beam", "1", "--resamples", "50", "--deletion_pictures", "2"]
+    assert main(["report", *runs, "--out", str(out), *options]) == 0
+    return out
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -106,30 +106,55 @@ def tiny_config(shapes_dataset: Path, encoder_weights: Path, feature_folder: Pat
     """Make a config of a training that takes a second; sections are overridden by keyword."""
 
     def make(**sections) -> Config:
-        values = {
-            "data": {"dataset": str(shapes_dataset), "min_count": 1},
-            "encoder": {
-                "name": ENCODER,
-                "weights": str(encoder_weights),
-                "image_size": 64,
-                "pooled_grid": 3,
-                "features": str(feature_folder),
-            },
-            "decoder": {"embedding_size": 16, "hidden_size": 32, "attention_size": 16},
-            "train": {
-                "batch_size": 4,
-                "epochs": 2,
-                "decoder_lr": 1e-2,
-                "workers": 0,
-                "log_every": 1,
-            },
-            "search": {"max_length": 12},
-        }
+        values = tiny_values(shapes_dataset, encoder_weights, feature_folder)
         for name, section in sections.items():
             values[name] |= section
         return Config.from_dict(values)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained_runs(
+    tmp_path_factory: pytest.TempPathFactory,
+    shapes_dataset: Path,
+    encoder_weights: Path,
+    feature_folder: Path,
+) -> Path:
+    """Folder with a finished run of each decoder, rnn and attention. Not to be written to."""
+    from pictell.training.loop import train
+
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("rnn", "attention"):
+        values = tiny_values(shapes_dataset, encoder_weights, feature_folder)
+        values["decoder"]["name"] = name
+        values["train"]["epochs"] = 30
+        values["train"]["patience"] = 30
+        train(Config.from_dict(values), folder / name)
+    return folder
+
+
+def tiny_values(dataset: Path, weights: Path, features: Path) -> dict[str, dict]:
+    """Options of a training that takes a second."""
+    return {
+        "data": {"dataset": str(dataset), "min_count": 1},
+        "encoder": {
+            "name": ENCODER,
+            "weights": str(weights),
+            "image_size": 64,
+            "pooled_grid": 3,
+            "features": str(features),
+        },
+        "decoder": {"embedding_size": 16, "hidden_size": 32, "attention_size": 16},
+        "train": {
+            "batch_size": 4,
+            "epochs": 2,
+            "decoder_lr": 1e-2,
+            "workers": 0,
+            "log_every": 1,
+        },
+        "search": {"max_length": 12},
+    }
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def said_by_pages() -> set[str]:
     return found
 
 
-SAID = (said_by_code() | said_by_pages() | THROUGH_VARIABLES) - NAMES - {"{value}"}
+SAID = (said_by_code() | said_by_pages() | THROUGH_VARIABLES) - NAMES - {"{value}", "{value}<"}
 
 
 def test_there_is_something_to_translate():

@@ -37,10 +37,10 @@ def test_equal_lengths_stay_together_and_small_groups_are_left_out():
 
 
 def test_f1_of_a_class_by_hand():
-    captions = ["a dog and a cat run".split(), "a red horse".split()]
+    captions = [["a", "dog", "and", "a", "cat", "run"], ["a", "red", "horse"]]
     references = [
-        ["a dog runs".split(), "the dog".split(), "a dog with a bone".split()],
-        ["a horse".split(), "a brown horse on grass".split()],
+        [["a", "dog", "runs"], ["the", "dog"], ["a", "dog", "with", "a", "bone"]],
+        [["a", "horse"], ["a", "brown", "horse", "on", "grass"]],
     ]
     things = class_metric("thing", captions, references, english_class)
     # Said: dog, cat; horse. Right: dog; horse. Asked for by half of the references: dog; horse and

@@ -15,19 +15,19 @@ ROOT = Path(pictell.__file__).parent
 LAYERS = [
     {"cli", "__main__"},
     {"serve", "report", "ablate", "bench"},
+<<<<<<< HEAD
     {"attention", "captioning", "compare", "comparison", "evaluate"},
     {"captioner", "caption_files", "caption_table", "occlusion", "training"},
+=======
+    {"attention", "compare", "comparison", "evaluate"},
+    {"captioner", "occlusion", "training"},
+>>>>>>> report
     {"decoders", "encoders"},
     {"data"},
     {"config"},
 ]
-LEAVES = {
-    "errors",
-    "files",
-    "progress",
-    "machine",
-    "translations",
-}  # anyone may use them, they use only each other
+# Anyone may use them, they use only each other.
+LEAVES = {"errors", "files", "progress", "machine", "translations"}
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 LAZY_NAMES = {"Caption": "captioner", "Captioner": "captioner"}  # what `pictell` itself hands out
 

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from shapes import shape_examples
+from shapes import ENCODER, shape_examples
 
 from pictell.config import Config
 from pictell.data.records import write_dataset
-
-ENCODER = "test_resnet"  # timm's tiny ResNet: 96 features for a cell of 32 x 32 pixels
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,6 +8,7 @@ from pictell.data.records import Example
 
 COLOURS = {"red": "#d02020", "green": "#20a030", "blue": "#2040d0", "yellow": "#e0d020"}
 SHAPES = ("circle", "square")
+ENCODER = "test_resnet"  # timm's tiny ResNet: 96 features for a cell of 32 x 32 pixels
 
 
 def draw_shape(path: Path, colour: str, shape: str, shift: int = 0) -> Path:

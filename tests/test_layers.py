@@ -15,13 +15,8 @@ ROOT = Path(pictell.__file__).parent
 LAYERS = [
     {"cli", "__main__"},
     {"serve", "report", "ablate", "bench"},
-<<<<<<< HEAD
     {"attention", "captioning", "compare", "comparison", "evaluate"},
     {"captioner", "caption_files", "caption_table", "occlusion", "training"},
-=======
-    {"attention", "compare", "comparison", "evaluate"},
-    {"captioner", "occlusion", "training"},
->>>>>>> report
     {"decoders", "encoders"},
     {"data"},
     {"config"},

@@ -460,7 +460,6 @@ def _write_page(comparison: dict[str, Any], out: Path, options: Any) -> None:
     write_report(comparison, out, looks=looks, language=options.language)
 
 
-<<<<<<< HEAD
 def _serve(arguments: list[str]) -> None:
     from pictell.serve.limits import Limits
 
@@ -500,8 +499,6 @@ def _serve(arguments: list[str]) -> None:
     )
 
 
-=======
->>>>>>> report
 def _bench(arguments: list[str]) -> None:
     parser = _parser(
         "bench",

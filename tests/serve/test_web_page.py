@@ -353,7 +353,7 @@ def report(trained_runs, tmp_path_factory) -> Path:
         shutil.copytree(trained_runs / name, folder / name)
     runs = [str(folder / name) for name in ("rnn", "attention")]
     out = folder / "report.html"
-    options = ["--beam", "1", "--resamples", "50", "--deletion_pictures", "2"]
+    options = ["--beam", "1", "--resamples", "100", "--deletion_pictures", "2"]
     assert main(["report", *runs, "--out", str(out), *options]) == 0
     return out
 

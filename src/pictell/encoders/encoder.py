@@ -76,9 +76,10 @@ class Encoder(nn.Module):
         plain = self.trained or torch.is_grad_enabled() or pixels.dtype != torch.float32
         if plain or pixels.device.type != "cpu":
             return self.backbone.forward_features(pixels)  # type: ignore[operator]
-        # torch counts the changes of each tensor: changed weights are fused anew.
+        # torch counts the changes of a tensor (unless it was made in inference mode, where it cannot
+        # change outside of it): changed weights are fused anew.
         tensors = [*self.backbone.parameters(), *self.backbone.buffers()]
-        weights = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+        weights = [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
         if self._fused.get("weights") != weights:
             run = fuse(self.backbone) or self.backbone.forward_features
             self._fused = {"weights": weights, "run": run}

@@ -64,7 +64,7 @@ class Watched:
             self.complaints.append(message.text)
 
     def upload(self, *files: Path | dict) -> None:
-        self.page.set_input_files("#files", list(files))
+        self.page.set_input_files("#files", [_payload(file) for file in files])
 
     def wait_for_captions(self, count: int) -> None:
         self.page.wait_for_function(
@@ -74,6 +74,12 @@ class Watched:
 
     def texts(self, selector: str) -> list[str]:
         return self.page.locator(selector).all_inner_texts()
+
+
+def _payload(file: Path | dict) -> dict:
+    if isinstance(file, dict):
+        return file
+    return {"name": file.name, "mimeType": "image/png", "buffer": file.read_bytes()}
 
 
 @pytest.fixture

@@ -181,6 +181,19 @@ def test_dropped_and_pasted_pictures_are_captioned(open_page, photos, kind):
     assert len(watched.texts(".said li")) == 2
 
 
+def test_pictures_that_come_before_the_page_is_ready_wait_for_it(open_page, photos):
+    watched = open_page()
+    held = []
+    watched.page.route("**/v1/models", held.append)
+    watched.page.reload()
+    watched.upload(photos[0])
+    watched.page.wait_for_timeout(200)
+    assert watched.texts("#status") == [""]
+    held[0].continue_()
+    watched.wait_for_captions(1)
+    assert len(watched.texts(".said li")) == 2
+
+
 def test_an_error_is_shown_as_words(open_page, photos):
     watched = open_page()
     text = {"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"}
@@ -231,7 +244,7 @@ def test_options_are_obeyed(open_page, photos):
     watched.page.fill("#max-length", "")
     watched.page.click("#again")
     watched.page.wait_for_function(
-        "document.querySelector('.said span')?.textContent.split(' ').length > 2"
+        "() => document.querySelector('.said span')?.textContent.split(' ').length > 2"
     )
     watched.page.uncheck("#models input[value=attention]")
     watched.page.click("#again")

@@ -11,6 +11,7 @@
   let texts = globalThis.pictellTexts.en;
   let language = "en";
   let server = null; // the answer of /v1/models
+  let started = null; // a promise: the answer has come, or will not
   let cards = [];
   let waiting = [];
   let inFlight = 0;
@@ -300,9 +301,10 @@
     return say(texts.done(done, cards.length, failed));
   }
 
-  function addFiles(files) {
-    const pictures = [...files];
+  async function addFiles(files) {
+    const pictures = [...files]; // now: the browser takes the list back after the event
     if (!pictures.length) return say(texts.noPicture);
+    await started;
     if (!server) return say(texts.unreachable);
     const added = pictures.map((file) => new Card(file));
     cards.push(...added);
@@ -426,5 +428,5 @@
     return showDefaults();
   }
 
-  start();
+  started = start();
 })();

@@ -184,7 +184,7 @@ def test_dropped_and_pasted_pictures_are_captioned(open_page, photos, kind):
 def test_pictures_that_come_before_the_page_is_ready_wait_for_it(open_page, photos):
     watched = open_page()
     held = []
-    watched.page.route("**/v1/models", held.append)
+    watched.page.route("**/v1/models", lambda route: held.append(route))
     watched.page.reload()
     watched.upload(photos[0])
     watched.page.wait_for_timeout(200)
@@ -372,7 +372,7 @@ def report(trained_runs, tmp_path_factory) -> Path:
         shutil.copytree(trained_runs / name, folder / name)
     runs = [str(folder / name) for name in ("rnn", "attention")]
     out = folder / "report.html"
-    options = ["--beam", "1", "--resamples", "50", "--deletion_pictures", "2"]
+    options = ["--beam", "1", "--resamples", "100", "--deletion_pictures", "2"]
     assert main(["report", *runs, "--out", str(out), *options]) == 0
     return out
 

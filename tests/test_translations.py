@@ -58,7 +58,7 @@ def said_by_pages() -> set[str]:
     return found
 
 
-SAID = (said_by_code() | said_by_pages() | THROUGH_VARIABLES) - NAMES - {"{value}"}
+SAID = (said_by_code() | said_by_pages() | THROUGH_VARIABLES) - NAMES - {"{value}", "{value}<"}
 
 
 def test_there_is_something_to_translate():
@@ -85,6 +85,10 @@ def test_sentences_are_filled_in():
     assert say("en", "beam {beam}", beam=5) == "beam 5"
     assert say("zh", "beam {beam}", beam=5) == catalogue("zh")["beam {beam}"].format(beam=5)
     assert say("zh", "{value}", value="12.5 %") == "12.5%"
+    assert (
+        say("zh", "{value}", value="其rnn的BLEU-4为0.3，占5 %的")
+        == "其 rnn 的 BLEU-4 为 0.3，占 5% 的"
+    )
 
 
 def test_an_unknown_language_is_an_error():

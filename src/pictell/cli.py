@@ -34,6 +34,7 @@ Train, compare, explain and ship image-captioning models.
   report     one run, or several side by side, as a page to read; trains nothing
   caption    caption a picture or a folder of pictures
   serve      a web page and an HTTP API for one or more runs
+  bench      how fast this machine does it, against the textbook's code
 
 A first tour, from generated pictures to a report (minutes on a laptop):
 
@@ -498,6 +499,42 @@ def _serve(arguments: list[str]) -> None:
     )
 
 
+def _bench(arguments: list[str]) -> None:
+    parser = _parser(
+        "bench",
+        "[encode|train|decode|start|growth|all] [options]",
+        "Measure speed and memory against the textbook's code in the same run. Results that are "
+        "not equal are an error.",
+    )
+    parser.add_argument(
+        "what", type=str, nargs="?", default="all", help="what to measure; all takes half an hour"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="check equality at tiny sizes, time nothing"
+    )
+    parser.add_argument(
+        "--runs", type=str, nargs="*", default=[], help="trained runs, for what needs a model"
+    )
+    parser.add_argument("--picture", type=str, help="a picture file, for the same")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each way")
+    parser.add_argument("--memory", type=bool, default=True, help="measure peak memory too")
+    parser.add_argument("--out", type=str, help="folder for BENCH.md, bench.json and growth.svg")
+    options = parser.parse_args(arguments)
+    from pictell.bench.run import run_bench
+
+    if options.repeats < 1:
+        raise InputError(f"--repeats is {options.repeats}; it must be at least 1")
+    run_bench(
+        options.what,
+        quick=options.quick,
+        runs=[Path(run) for run in options.runs],
+        picture=Path(options.picture) if options.picture else None,
+        repeats=options.repeats,
+        memory=options.memory,
+        out=Path(options.out) if options.out else None,
+    )
+
+
 VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "prepare": _prepare,
     "encode": _encode,
@@ -507,4 +544,5 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "report": _report,
     "caption": _caption,
     "serve": _serve,
+    "bench": _bench,
 }

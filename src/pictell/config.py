@@ -118,6 +118,9 @@ class TrainConfig:
 
     Args:
         batch_size: Captions in a batch.
+        batch_by: caption (any captions of nearly one length), picture (all captions of some
+            pictures, which share what is computed for the picture), or auto: picture where the
+            encoder is trained, else caption.
         epochs: Passes over the training captions.
         encoder_lr: Adam's learning rate of the encoder, when it is fine-tuned.
         decoder_lr: Adam's learning rate of the decoder.
@@ -128,6 +131,8 @@ class TrainConfig:
         clip_by: norm or value.
         accumulation: Batches whose gradients are summed before a step of the optimiser.
         precision: auto (fp16 on a GPU, full precision on a CPU), fp16, bf16 or none.
+        compile: Fuse the loops of the attention with torch.compile, where a C++ compiler is found
+            and the training is long enough to repay the ten seconds that it takes.
         workers: Processes that decode pictures (encoding and fine-tuning).
         patience: Stop after this many epochs without a better validation score; 0 never stops.
         select_by: Score of the free-running validation captions that chooses the model and stops
@@ -139,6 +144,7 @@ class TrainConfig:
     """
 
     batch_size: int = 32
+    batch_by: Literal["auto", "caption", "picture"] = "auto"
     epochs: int = 10
     encoder_lr: float = 1e-4
     decoder_lr: float = 4e-4
@@ -148,6 +154,7 @@ class TrainConfig:
     clip_by: Literal["norm", "value"] = "norm"
     accumulation: int = 2
     precision: Literal["auto", "fp16", "bf16", "none"] = "auto"
+    compile: bool = True
     workers: int = 4
     patience: int = 3
     select_by: Literal["CIDEr-D", "BLEU-4"] = "CIDEr-D"

@@ -8,8 +8,9 @@ from pictell.data.batches import (
     DecodedPixels,
     StoredFeatures,
     epoch_batches,
+    epoch_picture_batches,
     load_batches,
-    ordered_batches,
+    picture_batches,
 )
 from pictell.data.images import ImageTransform
 from pictell.data.records import Example
@@ -38,6 +39,10 @@ def flickr8k_like_lengths(count: int = 30_000) -> np.ndarray:
     """Words of a caption, `<end>` included: mean 11.8, spread 3.8, some very long."""
     lengths = np.random.default_rng(0).gamma(8.0, 1.35, count).round() + 1
     return lengths.clip(2, 38).astype(np.int64)
+
+
+def five_captions_a_picture(lengths: np.ndarray) -> Captions:
+    return Captions([], np.repeat(np.arange(len(lengths) // 5), 5), lengths)
 
 
 def test_captions_are_numbered_cut_and_framed(captions):
@@ -72,8 +77,13 @@ def test_a_batch_reads_start_and_predicts_end(captions, features):
 def test_a_caption_comes_with_its_own_picture(captions, features):
     (batch,) = load_batches(captions, features, [np.array([3, 2, 0, 1])], workers=0)
     rows = batch.pictures[:, 0, 0] / 6  # which row of the array each is
-    assert rows.tolist() == [2, 0, 3, 3]
+    assert batch.owners is not None
+    assert rows[batch.owners].tolist() == [2, 0, 3, 3]
+    assert rows.tolist() == [2, 0, 3]  # each picture once
     assert batch.pictures.dtype == torch.float16
+    (batch,) = load_batches(captions, features, [np.array([3, 2, 0])], workers=0)
+    assert batch.owners is None  # each caption has a picture of its own
+    assert (batch.pictures[:, 0, 0] / 6).tolist() == [2, 0, 3]
 
 
 def test_every_caption_comes_once_an_epoch():
@@ -102,7 +112,13 @@ def test_batches_are_a_function_of_seed_and_epoch_alone():
 
 def test_captions_of_a_batch_fall_in_length():
     lengths = flickr8k_like_lengths(2000)
-    for batches in (epoch_batches(lengths, 32, seed=0, epoch=0), ordered_batches(lengths, 32)):
+    captions = five_captions_a_picture(lengths)
+    for batches in (
+        epoch_batches(lengths, 32, seed=0, epoch=0),
+        epoch_picture_batches(captions, 32, seed=0, epoch=0),
+        picture_batches(captions, np.arange(400), 32),
+    ):
+        assert sorted(np.concatenate(batches)) == list(range(2000))
         assert all((np.diff(lengths[batch]) <= 0).all() for batch in batches)
 
 
@@ -123,10 +139,23 @@ def test_batches_come_in_no_order_of_length():
     assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.3
 
 
-def test_ordered_batches_hold_everything_longest_first():
-    lengths = np.array([3, 9, 1, 9, 5])
-    batches = ordered_batches(lengths, 2)
-    assert [b.tolist() for b in batches] == [[1, 3], [4, 0], [2]]
+def test_the_captions_of_a_picture_stay_together():
+    captions = five_captions_a_picture(flickr8k_like_lengths(2000))
+    batches = epoch_picture_batches(captions, 32, seed=0, epoch=0)
+    owners = [set(captions.images[batch]) for batch in batches]
+    assert sum(map(len, owners)) == 400  # no picture is in two batches
+    assert all(len(batch) == 30 for batch in batches[:-1])
+    again = epoch_picture_batches(captions, 32, seed=0, epoch=0)
+    assert all((a == b).all() for a, b in zip(batches, again, strict=True))
+    other = epoch_picture_batches(captions, 32, seed=0, epoch=1)
+    assert any((a != b).any() for a, b in zip(batches, other, strict=True))
+
+
+def test_a_picture_with_many_captions_is_divided():
+    images = np.array([0, 1, 1, 1, 1, 1, 2])
+    captions = Captions([], images, np.array([3, 9, 1, 9, 5, 2, 4]))
+    batches = picture_batches(captions, np.arange(3), 2)
+    assert [b.tolist() for b in batches] == [[0], [1, 2], [3, 4], [6, 5]]
 
 
 def test_loading_leaves_the_random_numbers_of_training_alone(captions, features):
@@ -151,6 +180,7 @@ def test_pixels_are_decoded_in_order(captions, tmp_path, workers):
     pictures = DecodedPixels(paths, ImageTransform(size=32))
     batches = [np.array([2, 0]), np.array([3, 1])]
     first, second = load_batches(captions, pictures, batches, workers=workers)
+    assert first.owners is None
     assert first.pictures.shape == (2, 3, 32, 32)
     assert first.pictures.dtype == torch.uint8
     assert first.pictures[:, 0, 0, 0].tolist() == [10, 0]

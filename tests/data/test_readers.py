@@ -56,6 +56,14 @@ def test_flickr_as_published(tmp_path, images):
     }
 
 
+def test_names_do_not_depend_on_how_the_folder_is_written(tmp_path, monkeypatch):
+    _flickr(tmp_path / "set")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert _splits(read_flickr(Path("../set"))) == _splits(read_flickr(tmp_path / "set"))
+    assert "1.jpg" in _splits(read_flickr(Path("../set")))
+
+
 def test_flickr_texts_in_a_folder_of_their_own(tmp_path):
     _flickr(tmp_path / "Flickr8k_text")
     (tmp_path / "Flickr8k_text" / "images").rename(tmp_path / "Images")

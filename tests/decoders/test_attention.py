@@ -7,7 +7,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from pictell.config import DecoderConfig
 from pictell.data.text import START
 from pictell.decoders.attention import AttentionDecoder
-from pictell.decoders.base import build_decoder, pack
+from pictell.decoders.base import build_decoder, counts_of, pack
 from pictell.encoders.grid import pooling_matrix
 
 FEATURES, HIDDEN, ATTENTION, EMBEDDING, VOCABULARY = 10, 6, 5, 4, 9
@@ -123,6 +123,20 @@ def test_equals_the_textbook_in_values_and_gradients(cells, pooled_grid, activat
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, gradients_[name], rtol=1e-9, atol=1e-11, msg=name)
         assert gradient.abs().max() > 0, f"{name} is not used"
+
+
+@pytest.mark.parametrize("gate", [True, False])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_word_by_word_is_the_same(activation, gate):
+    """The way of mixed precision, left to automatic differentiation."""
+    decoder = tiny_decoder(activation=activation, gate=gate)
+    features, words = batch()
+    fast = decoder.teacher_forced(features, words, LENGTHS)
+    keys, hidden, cell = decoder._prepare(features)
+    gates = decoder.from_word(decoder.embedding(pack(words, LENGTHS)))
+    states, sums = decoder._word_by_word(keys, features, gates, hidden, cell, counts_of(LENGTHS))
+    torch.testing.assert_close(decoder.vocabulary(states), fast.logits, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(sums, fast.attention_sums, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("pooled_grid", [14, 0])

@@ -122,6 +122,28 @@ def test_dropout_acts_in_training_only_and_before_the_vocabulary_layer(name):
     assert 0.2 < (seen[0] == 0).float().mean() < 0.8
 
 
+@BOTH
+def test_captions_of_a_picture_share_what_is_its_own(name):
+    """One picture given once or once for each caption: the same values and gradients."""
+    decoder = tiny_decoder(name, dropout=0.0).double().train()
+    features, words = batch()
+    features, owners = features.double(), torch.tensor([1, 0, 1, 2])
+    results = []
+    for shared in (True, False):
+        given = features[:3].clone().requires_grad_(True)
+        decoder.zero_grad()
+        if shared:
+            output = decoder.teacher_forced(given, words, LENGTHS, owners)
+        else:
+            output = decoder.teacher_forced(given[owners], words, LENGTHS)
+        loss = output.logits.square().sum()
+        if output.attention_sums is not None:
+            loss = loss + output.attention_sums.square().sum()
+        loss.backward()
+        results.append((loss, given.grad, [p.grad for p in decoder.parameters()]))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-12)
+
+
 def test_state_select_beams_takes_each_pictures_own():
     beams = torch.arange(6).view(2, 3, 1)  # picture 0 has 0 1 2, picture 1 has 3 4 5
     shared = torch.tensor([[7.0], [8.0]])

@@ -91,6 +91,15 @@ def test_equals_the_textbook_in_values_and_gradients(training, pooled_grid):
         assert gradient.abs().max() > 1e-9 or batch_norm_hides_it, f"{name} is not used"
 
 
+def test_the_librarys_lstm_is_the_same():
+    """The way of GPUs and of mixed precision."""
+    decoder = tiny_decoder().eval()
+    features, words = batch()
+    library = decoder._library_lstm(*decoder._initial(features), words, LENGTHS)
+    ours = decoder.teacher_forced(features, words, LENGTHS)
+    torch.testing.assert_close(ours.logits, library.logits, rtol=1e-10, atol=1e-12)
+
+
 def test_there_is_no_attention():
     decoder = tiny_decoder().eval()
     features, words = batch()

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import COLOURS, SHAPES, draw_shape, shape_examples
+from shapes import COLOURS, SHAPES, draw_shape, shape_examples
 
 from pictell.config import Config
 from pictell.data.batches import epoch_batches
 from pictell.data.records import Example, read_dataset, write_dataset
-from pictell.encoders.encoder import load_encoder
+from pictell.encoders.encoder import Encoder, load_encoder
 from pictell.errors import InputError
 from pictell.training.checkpoint import RunFolder
 from pictell.training.loop import InterruptedTraining, Trainer, train
@@ -494,6 +494,28 @@ def test_fine_tuning_trains_the_late_stages_on_pixels(tmp_path, tiny_config, dec
         moves = name.startswith(("layer2", "layer3", "layer4")) and "running" not in name
         moves = moves and not name.endswith("num_batches_tracked")
         assert torch.equal(after[name], tensor) != moves, name
+
+
+def test_the_captions_of_a_picture_share_its_encoding(tmp_path, tiny_config, monkeypatch):
+    """Eight pictures with four captions each: the encoder sees each of them once an epoch."""
+    seen = []
+    original = Encoder.forward
+
+    def forward(self, pixels):
+        if torch.is_grad_enabled():  # not in validation
+            seen.append(len(pixels))
+        return original(self, pixels)
+
+    monkeypatch.setattr(Encoder, "forward", forward)
+    for batch_by, pictures in (("auto", 8), ("caption", 32)):
+        seen.clear()
+        config = tiny_config(
+            encoder={"fine_tune": True},
+            train={"encoder_lr": 1e-3, "epochs": 1, "batch_size": 8, "batch_by": batch_by},
+        )
+        train(config, tmp_path / batch_by)
+        assert 8 <= sum(seen) <= pictures
+    assert sum(seen) > 8
 
 
 def test_fine_tuning_resumes_as_if_uninterrupted(tmp_path, tiny_config, monkeypatch):

@@ -1,10 +1,12 @@
 """Batches of captions with their pictures' features or pixels.
 
 Captions are shuffled, then bucketed by length: each batch holds captions of nearly one length, so
-that almost nothing is spent on padding, while the batches come in random order. The batches of an
-epoch are a function of seed and epoch alone; a run that was interrupted goes on at any of them.
+that almost nothing is spent on padding, while the batches come in random order. Or pictures are
+shuffled, and a batch holds all captions of some of them, which share what is computed for the
+picture. The batches of an epoch are a function of seed and epoch alone; a run that was interrupted
+goes on at any of them.
 
-Axes: B captions, C cells, D feature width, T words, S picture side.
+Axes: B captions, P pictures, C cells, D feature width, T words, S picture side.
 """
 
 from __future__ import annotations
@@ -66,7 +68,8 @@ class Batch:
     """One batch, captions in order of falling length.
 
     Attributes:
-        pictures: (B, C, D) fp16 features, or (B, 3, S, S) uint8 pixels.
+        pictures: (P, C, D) fp16 features, or (P, 3, S, S) uint8 pixels, each picture once.
+        owners: (B,) which of the pictures each caption belongs to, or None where each has its own.
         inputs: (B, T) words that are read, `<start>` first.
         targets: (B, T) words that are predicted, `<end>` last.
         lengths: (B,) real words of each.
@@ -74,6 +77,7 @@ class Batch:
     """
 
     pictures: Tensor
+    owners: Tensor | None
     inputs: Tensor
     targets: Tensor
     lengths: Tensor
@@ -132,10 +136,36 @@ def epoch_batches(
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
-def ordered_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """All captions, longest first: for evaluation."""
-    order = np.argsort(-lengths, kind="stable")
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+def epoch_picture_batches(
+    captions: Captions, batch_size: int, *, seed: int, epoch: int
+) -> list[np.ndarray]:
+    """As `epoch_batches`, with the captions of a picture together."""
+    generator = np.random.default_rng([seed, epoch])
+    pictures = generator.permutation(int(captions.images.max()) + 1)
+    return picture_batches(captions, pictures, batch_size)
+
+
+def picture_batches(captions: Captions, pictures: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Positions of the captions of each batch: whole pictures, as many as fit, longest first.
+
+    Args:
+        captions: All captions.
+        pictures: The order of the pictures.
+        batch_size: Captions in a batch, at most. A picture with more has batches of its own.
+    """
+    by_picture = np.argsort(captions.images, kind="stable")
+    ends = np.cumsum(np.bincount(captions.images, minlength=len(pictures)))
+    batches: list[list[int]] = [[]]
+    for picture in pictures:
+        own = by_picture[ends[picture - 1] if picture else 0 : ends[picture]].tolist()
+        if batches[-1] and len(batches[-1]) + len(own) > batch_size:
+            batches.append([])
+        while len(own) > batch_size:
+            batches[-1:] = [own[:batch_size], []]
+            own = own[batch_size:]
+        batches[-1] += own
+    found = [np.array(batch, dtype=np.int64) for batch in batches if batch]
+    return [batch[np.argsort(-captions.lengths[batch], kind="stable")] for batch in found]
 
 
 class _BatchDataset(Dataset):
@@ -162,15 +192,26 @@ class _BatchDataset(Dataset):
         for row, caption in enumerate(chosen):
             words[row, : lengths[row] + 1] = self.captions.words[caption]
         images = self.captions.images[chosen]
+        distinct, owners = _distinct(images)
         inputs = words[:, :-1].copy()
         inputs[inputs == END] = PAD  # <end> of a shorter caption is predicted, never read
         return Batch(
-            self.pictures(images),
+            self.pictures(distinct),
+            None if owners is None else torch.from_numpy(owners),
             torch.from_numpy(inputs),
             torch.from_numpy(words[:, 1:].copy()),
             torch.from_numpy(lengths),
             images.tolist(),
         )
+
+
+def _distinct(images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Each picture once, in order of its first caption, and the place of each caption's picture."""
+    distinct, first, owners = np.unique(images, return_index=True, return_inverse=True)
+    if len(distinct) == len(images):
+        return images, None
+    order = np.argsort(first)
+    return distinct[order], np.argsort(order)[owners]
 
 
 def load_batches(

@@ -18,9 +18,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from pictell.config import DecoderConfig
-from pictell.decoders.base import Decoder, State, Step, TeacherForced, pack
+from pictell.decoders.additive import AdditiveScoring
+from pictell.decoders.attending_lstm import Weights, attending_lstm
+from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
 
 
 class AttentionDecoder(Decoder):
@@ -46,6 +49,7 @@ class AttentionDecoder(Decoder):
         self.initial_cell = nn.Linear(feature_size, hidden)
         self.key = nn.Linear(feature_size, attention)
         self.score = nn.Linear(attention, 1, bias=False)  # softmax would cancel a bias
+        self.scoring = AdditiveScoring(config.activation)
         # Query, gate and the recurrent part of the LSTM's gates all read the hidden state: they are
         # one product. nn.Linear draws weights by the width it reads, so that stacking them changes
         # nothing in how they start.
@@ -73,7 +77,7 @@ class AttentionDecoder(Decoder):
 
     def _attend(self, keys: Tensor, features: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         """Attention (B, K, L) and context (B, K, D) for queries (B, K, A)."""
-        scores = additive_scores(keys, query, self.score.weight[0], self.config.activation)
+        scores = self.scoring.scores(keys, query, self.score.weight[0])
         attention = scores.softmax(dim=-1)  # (B, K, L)
         return attention, (attention @ self.pool) @ features
 
@@ -93,22 +97,58 @@ class AttentionDecoder(Decoder):
         cell = forget.sigmoid() * cell + take.sigmoid() * new.tanh()
         return give.sigmoid() * cell.tanh(), cell, attention
 
-    def teacher_forced(self, features: Tensor, words: Tensor, lengths: Tensor) -> TeacherForced:
-        keys, hidden, cell = self._prepare(features)
-        hidden, cell = hidden[:, None], cell[:, None]  # (B, 1, H)
-        word_gates = self.from_word(self.embedding(words))  # (B, T, 4H): all words in one product
-        real = torch.arange(words.shape[1])[None] < lengths[:, None]  # (B, T)
-        real = real.to(features)
-        outputs = []
-        sums = features.new_zeros(len(features), keys.shape[1])  # (B, L)
-        for t in range(words.shape[1]):
-            hidden, cell, attention = self._advance(
-                keys, features, word_gates[:, t : t + 1], hidden, cell
+    def compile_loops(self) -> bool:
+        return self.scoring.compile()
+
+    def teacher_forced(
+        self, features: Tensor, words: Tensor, lengths: Tensor, owners: Tensor | None = None
+    ) -> TeacherForced:
+        prepared = self._prepare(features)
+        keys, hidden, cell = (per_caption(part, owners) for part in prepared)
+        features = per_caption(features, owners)
+        word_gates = self.from_word(self.embedding(pack(words, lengths)))  # (N, 4H), in one product
+        counts = counts_of(lengths)
+        if torch.is_autocast_enabled(features.device.type):
+            hidden_states, sums = self._word_by_word(
+                keys, features, word_gates, hidden, cell, counts
             )
-            outputs.append(hidden)
-            sums = sums + attention[:, 0] * real[:, t : t + 1]
-        hidden_states = pack(torch.cat(outputs, dim=1), lengths)  # (N, H)
+        else:
+            hidden_states, sums = attending_lstm(
+                keys,
+                features,
+                self.pool,
+                word_gates,
+                hidden,
+                cell,
+                self._shared_weights(),
+                counts,
+                self.scoring,
+            )
         return TeacherForced(self.vocabulary(self.dropout(hidden_states)), sums)
+
+    def _shared_weights(self) -> Weights:
+        hidden = self.from_hidden
+        return Weights(hidden.weight, hidden.bias, self.from_context.weight, self.score.weight[0])
+
+    def _word_by_word(
+        self,
+        keys: Tensor,
+        features: Tensor,
+        word_gates: Tensor,
+        hidden: Tensor,
+        cell: Tensor,
+        counts: list[int],
+    ) -> tuple[Tensor, Tensor]:
+        """What `attending_lstm` computes, left to automatic differentiation and mixed precision."""
+        hidden, cell = hidden[:, None], cell[:, None]  # (B, 1, H)
+        outputs, sums = [], features.new_zeros(len(features), keys.shape[1])
+        for n, gates in zip(counts, word_gates.split(counts), strict=True):
+            hidden, cell, attention = self._advance(
+                keys[:n], features[:n], gates[:, None], hidden[:n], cell[:n]
+            )
+            outputs.append(hidden[:, 0])
+            sums = sums + pad(attention[:, 0], (0, 0, 0, len(sums) - n))
+        return torch.cat(outputs), sums  # (N, H), (B, L)
 
     def start(self, features: Tensor) -> State:
         keys, hidden, cell = self._prepare(features)
@@ -119,11 +159,3 @@ class AttentionDecoder(Decoder):
         word_gates = self.from_word(self.embedding(words))
         hidden, cell, attention = self._advance(keys, features, word_gates, *state.beams)
         return Step(self.vocabulary(hidden), State(state.images, (hidden, cell)), attention)
-
-
-def additive_scores(keys: Tensor, query: Tensor, vector: Tensor, activation: str) -> Tensor:
-    """v . activation(key + query) for each region: keys (B, L, A), query (B, K, A) -> (B, K, L)."""
-    summed = keys[:, None] + query[:, :, None]  # (B, K, L, A)
-    # In place: the sum itself is not needed.
-    summed = summed.relu_() if activation == "relu" else summed.tanh_()
-    return summed @ vector

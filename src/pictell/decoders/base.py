@@ -102,14 +102,22 @@ class Decoder(nn.Module, ABC):
         return self.pool_mean @ features
 
     @abstractmethod
-    def teacher_forced(self, features: Tensor, words: Tensor, lengths: Tensor) -> TeacherForced:
+    def teacher_forced(
+        self, features: Tensor, words: Tensor, lengths: Tensor, owners: Tensor | None = None
+    ) -> TeacherForced:
         """Predict each next word of given captions.
 
         Args:
-            features: (B, C, D) cells of the encoder.
+            features: (B, C, D) cells of the encoder; with `owners` (P, C, D) of P pictures.
             words: (B, T) numbers that are read, `<start>` first, padded at the end.
             lengths: (B,) real words that are read, on the CPU, falling.
+            owners: (B,) which of the P pictures each caption belongs to: what depends on the
+                picture alone is then computed once for all its captions.
         """
+
+    def compile_loops(self) -> bool:
+        """Fuse what torch.compile can fuse, where there is a compiler; says whether it did."""
+        return False
 
     @abstractmethod
     def start(self, features: Tensor) -> State:
@@ -123,6 +131,17 @@ class Decoder(nn.Module, ABC):
 def pack(padded: Tensor, lengths: Tensor) -> Tensor:
     """Real entries only: (B, T, ...) -> (N, ...), time by time, long captions first."""
     return pack_padded_sequence(padded, lengths, batch_first=True).data
+
+
+def per_caption(of_pictures: Tensor, owners: Tensor | None) -> Tensor:
+    """Rows of pictures (P, ...) as rows of their captions (B, ...)."""
+    return of_pictures if owners is None else of_pictures.index_select(0, owners)
+
+
+def counts_of(lengths: Tensor) -> list[int]:
+    """For each word how many captions have it: lengths (B,), falling -> T numbers, falling."""
+    steps = torch.arange(int(lengths[0]))
+    return (lengths[None] > steps[:, None]).sum(dim=1).tolist()
 
 
 def targets_of(targets: Tensor, lengths: Tensor) -> Tensor:

@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from pictell.config import DecoderConfig
-from pictell.decoders.base import Decoder, State, Step, TeacherForced
+from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
+from pictell.decoders.lstm import lstm_over_words
 
 
 class _BatchNorm(nn.BatchNorm1d):
@@ -47,15 +49,31 @@ class RNNDecoder(Decoder):
         nn.init.uniform_(self.vocabulary.weight, -0.1, 0.1)
         nn.init.zeros_(self.vocabulary.bias)
 
-    def _initial(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        mean = self.mean_region(features)  # (B, D)
+    def _initial(self, features: Tensor, owners: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        mean = per_caption(self.mean_region(features), owners)  # (B, D)
+        # The batch norm's statistics are those of captions: a picture with five counts five times.
         return self.initial_hidden(mean), self.initial_cell(mean)  # (B, H) each
 
-    def teacher_forced(self, features: Tensor, words: Tensor, lengths: Tensor) -> TeacherForced:
-        hidden, cell = self._initial(features)
+    def teacher_forced(
+        self, features: Tensor, words: Tensor, lengths: Tensor, owners: Tensor | None = None
+    ) -> TeacherForced:
+        hidden, cell = self._initial(features, owners)
+        if features.is_cuda or torch.is_autocast_enabled(features.device.type):
+            return self._library_lstm(hidden, cell, words, lengths)
+        from_word, recurrent, bias, second_bias = self.lstm.all_weights[0]
+        # The words' part of the gates is one product: it does not depend on the state.
+        word_gates = linear(
+            self.embedding(pack(words, lengths)), from_word, bias + second_bias
+        )  # (N, 4H)
+        outputs = lstm_over_words(word_gates, hidden, cell, recurrent, counts_of(lengths))
+        return TeacherForced(self.vocabulary(self.dropout(outputs)), None)  # (N, V)
+
+    def _library_lstm(
+        self, hidden: Tensor, cell: Tensor, words: Tensor, lengths: Tensor
+    ) -> TeacherForced:
+        """The same by torch's own LSTM, which is one kernel on a GPU and knows mixed precision."""
         packed = pack_padded_sequence(words, lengths, batch_first=True)
         embedded = PackedSequence(self.embedding(packed.data), packed.batch_sizes)  # (N, E)
-        # One fused call over all words: nothing but the words and the state is read.
         outputs, _ = self.lstm(embedded, (hidden[None], cell[None]))
         return TeacherForced(self.vocabulary(self.dropout(outputs.data)), None)  # (N, V)
 

@@ -50,7 +50,7 @@ def greedy_search(
     for t in range(max_length):
         output = step(state, words)
         state = output.state
-        words = _allowed(output.logits, first=t == 0).argmax(dim=-1)  # (B, 1)
+        words = (output.logits + _forbidden(output.logits, first=t == 0)).argmax(dim=-1)  # (B, 1)
         written.append(words[:, 0])
         ended |= words[:, 0] == END
         if ended.all():
@@ -59,12 +59,11 @@ def greedy_search(
     return [row[: row.index(END)] if END in row else row for row in rows]
 
 
-def _allowed(scores: Tensor, *, first: bool) -> Tensor:
-    """Scores (..., V) with -inf for words that must not be written now."""
-    never = [*_NEVER, END] if first else list(_NEVER)
-    scores = scores.clone()
-    scores[..., never] = -torch.inf
-    return scores
+def _forbidden(scores: Tensor, *, first: bool) -> Tensor:
+    """What to add to scores (..., V): -inf for words that must not be written now, else 0."""
+    added = scores.new_zeros(scores.shape[-1])
+    added[[*_NEVER, END] if first else list(_NEVER)] = -torch.inf
+    return added
 
 
 @dataclass
@@ -142,8 +141,9 @@ def _advance(
 ) -> Tensor:
     """Extend all captions by one word; returns the words to read next, (B, K)."""
     images, _, vocab_size = logits.shape
-    log_probs = _allowed(logits.float().log_softmax(dim=-1), first=first)
-    totals = (beams.log_probability[:, :, None] + log_probs).flatten(1)  # (B, K * V)
+    totals = logits.float().log_softmax(dim=-1)  # (B, K, V), its own from here on
+    totals += _forbidden(totals, first=first)
+    totals = totals.add_(beams.log_probability[:, :, None]).flatten(1)  # (B, K * V)
     best, flat = totals.topk(min(2 * beam, totals.shape[1]), dim=1)  # (B, 2K), falling
     parent, word = flat // vocab_size, flat % vocab_size
     is_end = word == END

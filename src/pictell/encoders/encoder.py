@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from pictell.config import EncoderConfig
 from pictell.data.images import ImageTransform
+from pictell.encoders.frozen import fuse
 from pictell.encoders.weights import create_backbone, load_weights
 from pictell.errors import InputError
 
@@ -52,6 +53,8 @@ class Encoder(nn.Module):
         for parameter in self.trained:
             parameter.requires_grad_(True)
         self.eval()
+        # In a dictionary, so that it is no part of the weights.
+        self._fused: dict[str, Any] = {}
         self.grid, self.feature_size = self._measure()
 
     def train(self, mode: bool = True) -> Encoder:
@@ -66,7 +69,21 @@ class Encoder(nn.Module):
         """(B, 3, S, S) uint8 -> (B, C, D) cells in row-major order."""
         pixels = (pixels.to(self.mean.dtype) - self.mean) / self.std
         pixels = pixels.to(memory_format=torch.channels_last)
-        return self._cells(self.backbone.forward_features(pixels))  # type: ignore[operator]
+        return self._cells(self._backbone_features(pixels))
+
+    def _backbone_features(self, pixels: Tensor) -> Tensor:
+        """The backbone as it is, or, where nothing is trained and there is no GPU, fused."""
+        plain = self.trained or torch.is_grad_enabled() or pixels.dtype != torch.float32
+        if plain or pixels.device.type != "cpu":
+            return self.backbone.forward_features(pixels)  # type: ignore[operator]
+        # torch counts the changes of a tensor (one made in inference mode cannot change
+        # outside of it): changed weights are fused anew.
+        tensors = [*self.backbone.parameters(), *self.backbone.buffers()]
+        weights = [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
+        if self._fused.get("weights") != weights:
+            run = fuse(self.backbone) or self.backbone.forward_features
+            self._fused = {"weights": weights, "run": run}
+        return self._fused["run"](pixels)
 
     def _cells(self, output: Tensor) -> Tensor:
         if output.dim() == 3:  # a vision transformer: class and register tokens stand first

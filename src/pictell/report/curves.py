@@ -112,6 +112,7 @@ def _draw(panel: _Panel, models: Sequence[Mapping[str, Any]], language: Language
     )
     # Translated here: matplotlib's own font has no Chinese letters to measure.
     svg = file.getvalue().replace(">epoch<", f">{translate(language, 'epoch')}<")
+    svg = svg.replace(" %<", say(language, "{value}<", value=" %"))
     return _for_page(svg, label, prefix=re.sub(r"\W", "", panel.key))
 
 

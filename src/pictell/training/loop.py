@@ -9,7 +9,6 @@ are a function of seed and epoch, so that a run resumed from any window equals a
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from pictell.config import Config
-from pictell.data.batches import Batch, epoch_batches, load_batches
+from pictell.data.batches import Batch, epoch_batches, epoch_picture_batches, load_batches
 from pictell.decoders.base import Decoder, build_decoder, targets_of
 from pictell.errors import InputError
 from pictell.files import write_text
@@ -37,7 +36,14 @@ from pictell.training.loss import Tally, loss_sums, top5_hits
 from pictell.training.record import check_same_experiment, check_same_inputs, describe_run
 from pictell.training.run_log import Progress, RunLog
 from pictell.training.task import SplitData, Task, build_task
-from pictell.training.validation import region_features, teacher_forced_captions, write_greedy
+from pictell.training.validation import (
+    region_features,
+    teacher_forced_captions,
+    to_device,
+    write_greedy,
+)
+
+COMPILE_FROM = 2_000  # batches; fewer save less time than compiling takes
 
 
 class InterruptedTraining(Exception):
@@ -133,9 +139,14 @@ class Trainer:
         self.progress = Progress()
         self.memory = PeakMemory()
         self.train_split, self.val_split = task.split("train"), task.split("val")
+        if config.train.compile and self._batches_planned() >= COMPILE_FROM:
+            self.decoder.compile_loops()
         self._interrupted = False
         self._last_save = time.monotonic()
         self.log = RunLog(run, config) if accelerator.is_main_process else None
+
+    def _batches_planned(self) -> int:
+        return self.config.train.epochs * len(self._batches(0))
 
     def _adam(self) -> torch.optim.Optimizer:
         groups = [{"params": list(self.decoder.parameters()), "lr": self.config.train.decoder_lr}]
@@ -186,12 +197,16 @@ class Trainer:
         self._end_epoch()
 
     def _windows(self, epoch: int) -> list[list[np.ndarray]]:
-        train = self.config.train
-        batches = epoch_batches(
-            self.train_split.captions.lengths, train.batch_size, seed=train.seed, epoch=epoch
-        )
-        size = train.accumulation * self.accelerator.num_processes
+        batches = self._batches(epoch)
+        size = self.config.train.accumulation * self.accelerator.num_processes
         return [batches[i : i + size] for i in range(0, len(batches), size)]
+
+    def _batches(self, epoch: int) -> list[np.ndarray]:
+        train, captions = self.config.train, self.train_split.captions
+        order = {"seed": train.seed, "epoch": epoch}
+        if train.batch_by == "picture" or (train.batch_by == "auto" and self.encoder.trained):
+            return epoch_picture_batches(captions, train.batch_size, **order)
+        return epoch_batches(captions.lengths, train.batch_size, **order)
 
     def _share(self, window: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """This process's batches of a window."""
@@ -210,7 +225,10 @@ class Trainer:
             with self.accelerator.autocast():
                 features = region_features(batch.pictures, self.encoder, self.device)
                 output = self.decoder.teacher_forced(
-                    features, batch.inputs.to(self.device), batch.lengths
+                    features,
+                    batch.inputs.to(self.device),
+                    batch.lengths,
+                    to_device(batch.owners, self.device),
                 )
             entropy, regularisation = loss_sums(output, targets, batch.lengths, train.alpha_target)
             loss = entropy / words + train.alpha_c * regularisation / captions
@@ -240,17 +258,28 @@ class Trainer:
 
     def _update(self) -> float:
         """Sum gradients over processes, clip, step; returns the gradient's norm before clipping."""
-        train = self.config.train
         if self.accelerator.num_processes > 1:
             self._sum_gradients()
         self.accelerator.unscale_gradients(self.optimizer)
-        limit = train.clip if train.clip and train.clip_by == "norm" else math.inf
-        norm = nn.utils.clip_grad_norm_(self.parameters, limit)
-        if train.clip and train.clip_by == "value":
-            nn.utils.clip_grad_value_(self.parameters, train.clip)
+        norm = self._clip()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return float(norm)
+        return norm
+
+    def _clip(self) -> float:
+        """Limit the gradients; returns their norm before."""
+        train = self.config.train
+        norm = float(nn.utils.get_total_norm(self.gradients()))
+        if train.clip and train.clip_by == "value":
+            nn.utils.clip_grad_value_(self.parameters, train.clip)
+        elif train.clip and norm > train.clip:  # below it nothing is multiplied by one
+            for gradient in self.gradients():
+                gradient.mul_(train.clip / norm)
+        return norm
+
+    def gradients(self) -> list[torch.Tensor]:
+        """Of all parameters that have one."""
+        return [p.grad for p in self.parameters if p.grad is not None]
 
     def _sum_gradients(self) -> None:
         """A process without a batch in the last window has no gradient: it adds zeros."""

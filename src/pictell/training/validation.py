@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pictell.config import TrainConfig
-from pictell.data.batches import load_batches, ordered_batches
+from pictell.data.batches import load_batches, picture_batches
 from pictell.decoders.base import Decoder, pack, targets_of
 from pictell.decoders.search import greedy_search
 from pictell.encoders.encoder import Encoder
@@ -23,12 +23,18 @@ from pictell.training.loss import Tally, attention_term, is_top5
 from pictell.training.task import SplitData, all_positions
 
 PICTURES_AT_ONCE = 64
+CAPTIONS_AT_ONCE = 160
 
 
 def region_features(pictures: Tensor, encoder: Encoder, device: torch.device) -> Tensor:
     """Stored features as they are, pixels through the encoder: (B, C, D) in full precision."""
     pictures = pictures.to(device, non_blocking=True)
     return encoder(pictures) if pictures.dtype == torch.uint8 else pictures.float()
+
+
+def to_device(tensor: Tensor | None, device: torch.device) -> Tensor | None:
+    """A tensor that may be missing."""
+    return None if tensor is None else tensor.to(device, non_blocking=True)
 
 
 @torch.inference_mode()
@@ -93,11 +99,14 @@ def teacher_forced_captions(
     decoder.eval()
     encoder.eval()
     sums = np.zeros((4, len(split.captions.words)))
-    batches = ordered_batches(split.captions.lengths, config.batch_size)
+    in_order = np.arange(len(split.examples))
+    batches = picture_batches(split.captions, in_order, CAPTIONS_AT_ONCE)
     loaded = load_batches(split.captions, split.pictures, batches, workers=config.workers)
     for positions, batch in zip(batches, loaded, strict=True):
         features = region_features(batch.pictures, encoder, device)
-        output = decoder.teacher_forced(features, batch.inputs.to(device), batch.lengths)
+        output = decoder.teacher_forced(
+            features, batch.inputs.to(device), batch.lengths, to_device(batch.owners, device)
+        )
         rows = torch.arange(len(positions))[:, None].expand_as(batch.targets)
         owner = pack(rows, batch.lengths).numpy()  # which caption each real word belongs to
         targets = targets_of(batch.targets, batch.lengths).to(device)

@@ -9,6 +9,7 @@ the code or a page says is there, and nothing else is.
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -43,6 +44,12 @@ def translate(language: Language, text: str) -> str:
 
 
 def say(language: Language, text: str, /, **values: Any) -> str:
-    """A template in the language, filled in. No space stands before % in Chinese."""
+    """A template in the language, filled in."""
     said = translate(language, text).format(**values)
-    return said.replace(" %", "%") if language == "zh" else said
+    return _chinese_spacing(said) if language == "zh" else said
+
+
+def _chinese_spacing(text: str) -> str:
+    """Spaces between Chinese characters and Latin letters or digits, and none before %."""
+    text = re.sub(r"(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9])", " ", text.replace(" %", "%"))
+    return re.sub(r"(?<=[A-Za-z0-9%])(?=[\u4e00-\u9fff])", " ", text)

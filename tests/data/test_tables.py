@@ -1,31 +1,15 @@
 """Tables and folders made by oneself; the pictures are 8 px wide."""
 
 import json
-from pathlib import Path
 
 import pytest
-from PIL import Image
+from made_sources import captions_of, make_pictures, splits_of
 
 from pictell.data.readers import read_csv, read_folder, read_jsonl
 from pictell.errors import InputError
 
 BOM = "\ufeff"
 WINDOWS = "Image;Caption;Split\r\na.png;a dog;dev\r\nb.png;b;train\r\na.png;one, two;\r\n"
-
-
-def _pictures(folder: Path, *names: str) -> None:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8)).save(path)
-
-
-def _captions(reading) -> dict[str, tuple[str, ...]]:
-    return {example.image_id: example.captions for example in reading.examples}
-
-
-def _splits(reading) -> dict[str, str]:
-    return {example.image_id: example.split for example in reading.examples}
 
 
 @pytest.mark.parametrize(
@@ -38,18 +22,18 @@ def _splits(reading) -> dict[str, str]:
     ],
 )  # fmt: skip
 def test_csv(tmp_path, name, text):
-    _pictures(tmp_path, "a.png", "b.png", "c.png")
+    make_pictures(tmp_path, "a.png", "b.png", "c.png")
     (tmp_path / name).write_bytes(text.encode())
     reading = read_csv(tmp_path / name)
-    assert _captions(reading) == {"a.png": ("a dog", "one, two"), "b.png": ("b",)}
-    assert _splits(reading) == {"a.png": "val", "b.png": "train"}
+    assert captions_of(reading) == {"a.png": ("a dog", "one, two"), "b.png": ("b",)}
+    assert splits_of(reading) == {"a.png": "val", "b.png": "train"}
     assert reading.problems == {"pictures_without_caption": ["c.png"]}
 
 
 def test_tsv_with_stray_quotes(tmp_path):
-    _pictures(tmp_path, "a.png")
+    make_pictures(tmp_path, "a.png")
     (tmp_path / "t.tsv").write_text('image\tcaption\na.png\t"Go" she said\na.png\tan "inner" one\n')
-    assert _captions(read_csv(tmp_path / "t.tsv"))["a.png"] == ('"Go" she said', 'an "inner" one')
+    assert captions_of(read_csv(tmp_path / "t.tsv"))["a.png"] == ('"Go" she said', 'an "inner" one')
 
 
 @pytest.mark.parametrize(
@@ -68,7 +52,7 @@ def test_tsv_with_stray_quotes(tmp_path):
     ],
 )
 def test_csv_errors(tmp_path, text, message):
-    _pictures(tmp_path, "a.png")
+    make_pictures(tmp_path, "a.png")
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(InputError, match=message) as caught:
         read_csv(tmp_path / "t.csv")
@@ -84,7 +68,7 @@ def test_no_pictures_at_all(tmp_path):
 
 
 def test_jsonl(tmp_path):
-    _pictures(tmp_path / "p", "a.png", "b.png")
+    make_pictures(tmp_path / "p", "a.png", "b.png")
     rows = [
         {"image": "a.png", "caption": "one", "split": "valid"},
         {"image": "a.png", "captions": ["two\u2028parts", "three"], "extra": {"n": 1}},
@@ -93,8 +77,8 @@ def test_jsonl(tmp_path):
     text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     (tmp_path / "t.jsonl").write_text(text, encoding="utf-8")
     reading = read_jsonl(tmp_path / "t.jsonl", images=tmp_path / "p")
-    assert _captions(reading) == {"a.png": ("one", "two\u2028parts", "three"), "b.png": ("b",)}
-    assert _splits(reading) == {"a.png": "val", "b.png": ""}
+    assert captions_of(reading) == {"a.png": ("one", "two\u2028parts", "three"), "b.png": ("b",)}
+    assert splits_of(reading) == {"a.png": "val", "b.png": ""}
     assert reading.examples[0].extra == {"n": 1}
 
 
@@ -111,18 +95,18 @@ def test_jsonl(tmp_path):
     ],
 )
 def test_jsonl_errors(tmp_path, line, message):
-    _pictures(tmp_path, "a.png")
+    make_pictures(tmp_path, "a.png")
     (tmp_path / "t.jsonl").write_text('{"image": "a.png", "caption": "x"}\n' + line)
     with pytest.raises(InputError, match=message):
         read_jsonl(tmp_path / "t.jsonl")
 
 
 def test_jsonl_ids_of_its_own_must_differ(tmp_path):
-    _pictures(tmp_path, "a.png", "b.png")
+    make_pictures(tmp_path, "a.png", "b.png")
     rows = [{"image": f"{n}.png", "caption": "x", "image_id": i} for n, i in (("a", 1), ("b", 2))]
     file = tmp_path / "t.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))
-    assert _captions(read_jsonl(file)) == {"1": ("x",), "2": ("x",)}
+    assert captions_of(read_jsonl(file)) == {"1": ("x",), "2": ("x",)}
     file.write_text(file.read_text().replace("2", "1"))
     with pytest.raises(InputError, match=r"image_id '1' names two pictures, .*a\.png and .*b\.png"):
         read_jsonl(file)
@@ -132,14 +116,14 @@ def test_jsonl_ids_of_its_own_must_differ(tmp_path):
 
 
 def test_names_are_found_by_path_then_by_file_name(tmp_path):
-    _pictures(tmp_path, "x/1.png", "y/1.png", "y/2.PNG", "y/drei ü.png")
+    make_pictures(tmp_path, "x/1.png", "y/1.png", "y/2.PNG", "y/drei ü.png")
     rows = ["x/1.png", "y/1.png", "elsewhere/2.png", ".\\y\\1.png", "1.png", "drei u\u0308"]
     rows.append(str(tmp_path / "x" / "1.png"))
     (tmp_path / "t.csv").write_text(
         "image,caption\n" + "\n".join(f"{name},{n}" for n, name in enumerate(rows))
     )
     reading = read_csv(tmp_path / "t.csv")
-    assert _captions(reading) == {
+    assert captions_of(reading) == {
         "x/1.png": ("0", "6"),
         "y/1.png": ("1", "3"),
         "y/2.PNG": ("2",),
@@ -150,8 +134,8 @@ def test_names_are_found_by_path_then_by_file_name(tmp_path):
 
 
 def test_hidden_files_are_no_pictures_and_links_are_followed_once(tmp_path):
-    _pictures(tmp_path / "far", "1.png")
-    _pictures(tmp_path / "set", "__MACOSX/._1.png", "._1.png", ".cache/2.png")
+    make_pictures(tmp_path / "far", "1.png")
+    make_pictures(tmp_path / "set", "__MACOSX/._1.png", "._1.png", ".cache/2.png")
     (tmp_path / "set" / "linked").symlink_to(tmp_path / "far")
     (tmp_path / "far" / "loop").symlink_to(tmp_path / "set")
     (tmp_path / "set" / "t.csv").write_text("image,caption\n1.png,x\n")
@@ -164,7 +148,7 @@ def test_hidden_files_are_no_pictures_and_links_are_followed_once(tmp_path):
 
 
 def test_folder(tmp_path):
-    _pictures(tmp_path, "train/1.png", "valid/deep/1.png", "test/2.png", "3.png", "train/4.png")
+    make_pictures(tmp_path, "train/1.png", "valid/deep/1.png", "test/2.png", "3.png", "train/4.png")
     for name, text in (
         ("train/1.txt", "a dog\r\n\r\ntwo dogs"),
         ("valid/deep/1.txt", "b"),
@@ -175,8 +159,8 @@ def test_folder(tmp_path):
     ):
         (tmp_path / name).write_bytes(text.encode())
     reading = read_folder(tmp_path)
-    assert _captions(reading)["train/1.png"] == ("a dog", "two dogs")
-    assert _splits(reading) == {
+    assert captions_of(reading)["train/1.png"] == ("a dog", "two dogs")
+    assert splits_of(reading) == {
         "train/1.png": "train",
         "valid/deep/1.png": "val",
         "test/2.png": "test",
@@ -191,7 +175,7 @@ def test_folder(tmp_path):
 def test_folder_errors(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         read_folder(tmp_path / "gone")
-    _pictures(tmp_path, "1.png")
+    make_pictures(tmp_path, "1.png")
     with pytest.raises(InputError, match=r"looked for a \.txt file beside each of 1 pictures"):
         read_folder(tmp_path)
     (tmp_path / "1.txt").write_bytes("狗".encode("gb18030"))

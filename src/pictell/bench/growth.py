@@ -21,7 +21,6 @@ import torch
 
 from pictell.bench.inputs import caption_lengths
 from pictell.bench.measure import peak_of
-from pictell.decoders.base import Decoder
 from pictell.errors import InputError
 
 OPERATIONS = ("encoding", "epoch", "decoding")
@@ -77,37 +76,32 @@ def plot(results: dict[str, dict[str, list[float]]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _features(folder: Path, pictures: int, width: int = 1280) -> np.ndarray:
-    """Stored features of made-up pictures, memory-mapped as the store's are."""
+def _stored(folder: Path, pictures: int, few: np.ndarray) -> np.ndarray:
+    """The features of a few pictures (n, C, D), repeated in a file that is memory-mapped."""
     file = folder / "features.npy"
-    array = np.lib.format.open_memmap(file, "w+", np.float16, (pictures, 64, width))
-    noise = np.random.default_rng(0).standard_normal((64, 64, width)).astype(np.float16)
-    for start in range(0, pictures, len(noise)):
-        rows = array[start : start + len(noise)]
-        rows[:] = np.maximum(np.roll(noise, start, axis=0)[: len(rows)], 0)
+    array = np.lib.format.open_memmap(file, "w+", np.float16, (pictures, *few.shape[1:]))
+    for start in range(0, pictures, len(few)):
+        rows = array[start : start + len(few)]
+        rows[:] = few[: len(rows)]
     array.flush()
     return np.load(file, mmap_mode="r")
 
 
-def _decoder() -> Decoder:
-    from pictell.bench.arithmetic import Shapes
-    from pictell.bench.training import TrainingStep
-
-    return TrainingStep("attention", Shapes(features=1280)).build()
-
-
 def _epoch(folder: Path, pictures: int) -> Callable[[], object]:
-    from pictell.bench.training import CLIP
+    from pictell.bench.arithmetic import Shapes
+    from pictell.bench.training import CLIP, TrainingStep
     from pictell.data.batches import Captions, StoredFeatures, epoch_batches, load_batches
     from pictell.decoders.base import targets_of
     from pictell.training.loss import loss_sums
 
-    stored = StoredFeatures(_features(folder, pictures), np.arange(pictures))
+    case = TrainingStep("attention", Shapes(features=1280))
+    array = _stored(folder, pictures, case.features().half().numpy())
+    stored = StoredFeatures(array, np.arange(pictures))
     lengths = caption_lengths(5 * pictures)
     generator = np.random.default_rng(1)
     words = [np.r_[1, generator.integers(4, 2538, length - 1), 2] for length in lengths]
     captions = Captions(words, np.repeat(np.arange(pictures), 5), lengths)
-    decoder = _decoder()
+    decoder = case.build()
     decoder.compile_loops()
     adam = torch.optim.Adam(decoder.parameters(), lr=4e-4, fused=True)
 
@@ -133,13 +127,12 @@ def _decoding(folder: Path, pictures: int) -> Callable[[], object]:
 
     case = BeamSearch("attention", Shapes(features=1280))
     decoder, few = case.build()
-    array = _features(folder, 32)
-    assert few.shape[1:] == array.shape[1:]
+    array = _stored(folder, pictures, few.half().numpy())
 
     @torch.inference_mode()
     def run() -> None:
         for start in range(0, pictures, 32):
-            case.ours(decoder, few[: min(32, pictures - start)])
+            case.ours(decoder, torch.from_numpy(array[start : start + 32]).float())
 
     return run
 

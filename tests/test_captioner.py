@@ -10,6 +10,8 @@ from pictell import Captioner
 from pictell.errors import InputError
 from pictell.training.loop import train
 
+WORDS = ["a", "red", "green", "circle", "square", "on", "white"]
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, shapes_dataset, encoder_weights, feature_folder):

@@ -4,12 +4,12 @@
     for caption in captioner.caption(["photo.jpg"]):
         print(caption.text, caption.log_probability)
 
-Axes: B images, C cells, D feature width, T words of a caption.
+Axes: B images, C cells, D feature width, T words of a caption, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -21,17 +21,28 @@ from torch import Tensor
 
 from pictell.config import SearchConfig
 from pictell.data.images import Box, picture_size
-from pictell.data.text import Tokenizer, Vocabulary, get_tokenizer
-from pictell.decoders.base import Decoder
+from pictell.data.text import PAD, START, UNKNOWN, Tokenizer, Vocabulary, get_tokenizer
+from pictell.decoders.base import Decoder, State, Step
 from pictell.decoders.search import Hypothesis, beam_search, follow
 from pictell.encoders.encoder import Encoder
 from pictell.errors import InputError
+from pictell.occlusion import grey_patches
 from pictell.training.checkpoint import RunFolder
 
 ImageSource = str | Path | bytes | Image.Image
+NEVER_SAID = [PAD, START, UNKNOWN]  # search does not write them
+RUNNERS_UP = 4
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class Alternative:
+    """A word that the model might have said instead; `<end>` means to end there."""
+
+    word: str
+    log_probability: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Written:
     """A caption for given features.
 
@@ -43,6 +54,8 @@ class Written:
         attention: (T, rows, columns), one map per word that sums to one, or None for a decoder
             without attention.
         ended: False if the caption was cut at the maximal length.
+        alternatives: For each word its runners-up, the most probable first; empty lists if none
+            were asked for.
     """
 
     text: str
@@ -51,20 +64,24 @@ class Written:
     word_log_probabilities: list[float]
     attention: np.ndarray | None
     ended: bool
+    alternatives: list[list[Alternative]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Caption(Written):
     """A caption of a picture.
 
     Attributes:
         image_size: Width and height of the upright picture, in pixels.
         seen_box: Left, top, right, bottom of what the encoder saw of it; the attention maps cover
-            exactly this.
+            exactly this, and so do the occlusion maps.
+        occlusion: (T, rows, columns), how much each word's log-probability falls when a patch is
+            greyed, in nats, or None if `Captioner.occlude` was not asked.
     """
 
     image_size: tuple[int, int]
     seen_box: Box
+    occlusion: np.ndarray | None = None
 
 
 class Captioner:
@@ -121,6 +138,7 @@ class Captioner:
         length_penalty: float | None = None,
         max_length: int | None = None,
         batch_size: int = 32,
+        alternatives: int = RUNNERS_UP,
     ) -> list[Caption]:
         """Caption pictures.
 
@@ -130,38 +148,110 @@ class Captioner:
             length_penalty: Exponent of the length in the ranking; the config's if None.
             max_length: Longest caption in words; the config's if None.
             batch_size: Pictures that are worked on together.
+            alternatives: How many runners-up to tell of each word.
 
         Raises:
             InputError: A picture cannot be read.
         """
-        if isinstance(images, (str, Path, bytes, Image.Image)):
-            images = [images]
         search = self._search(beam, length_penalty, max_length)
         captions: list[Caption] = []
-        for batch in _chunks(images, batch_size):
-            captions += self._caption_batch(batch, search)
+        for batch in _chunks(_several(images), batch_size):
+            captions += self._caption_batch(batch, search, alternatives)
         return captions
 
-    def explain_words(self, image: ImageSource, words: Sequence[str]) -> Caption:
+    def occlude(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        captions: Sequence[Caption],
+        *,
+        grid: tuple[int, int] = (7, 7),
+        batch_size: int = 32,
+    ) -> list[Caption]:
+        """Find out what each word rests on, by greying one patch of the picture after the other.
+
+        This asks nothing of the decoder, so that models with and without attention can be looked at
+        alike. It is an encoder pass for each patch: 49 a picture with the default grid. After
+        Zeiler and Fergus 2014, section 4.2.
+
+        Args:
+            images: The pictures.
+            captions: A caption of each, from `caption` or `explain_words`.
+            grid: Rows and columns of patches.
+            batch_size: Greyed pictures that are encoded together.
+
+        Returns:
+            The captions with `occlusion`.
+
+        Raises:
+            InputError: A picture cannot be read, there are not as many captions as pictures, or the
+                grid has more patches than pixels along a side.
+        """
+        sources = list(_several(images))
+        if len(sources) != len(captions):
+            raise InputError(f"{len(sources)} pictures but {len(captions)} captions; give one each")
+        return [
+            replace(caption, occlusion=self._occlusion(source, caption, grid, batch_size))
+            for source, caption in zip(sources, captions, strict=True)
+        ]
+
+    def _occlusion(
+        self, source: ImageSource, caption: Caption, grid: tuple[int, int], batch_size: int
+    ) -> np.ndarray:
+        pixels = self.encoder.transform.read(source)
+        greyed = grey_patches(pixels, grid, self.encoder.mean.flatten().cpu().numpy())
+        pictures = np.concatenate([pixels[None], greyed])  # (1 + rows * columns, 3, S, S)
+        log_probs = self.word_log_probabilities(
+            pictures, [caption.words] * len(pictures), batch_size=batch_size
+        )
+        table = np.asarray(log_probs)  # (1 + rows * columns, T)
+        return (table[:1] - table[1:]).T.reshape(-1, *grid)
+
+    @torch.inference_mode()
+    def word_log_probabilities(
+        self, pixels: np.ndarray, captions: Sequence[Sequence[str]], *, batch_size: int = 32
+    ) -> list[list[float]]:
+        """Log-probability of each word of given captions.
+
+        Args:
+            pixels: (B, 3, S, S) uint8, as `encoder.transform` makes them.
+            captions: For each picture the words of a caption.
+            batch_size: Pictures that are encoded together.
+        """
+        values: list[list[float]] = []
+        for start in range(0, len(captions), batch_size):
+            chunk = slice(start, start + batch_size)
+            features = self.encoder(torch.from_numpy(pixels[chunk]).to(self.device))
+            written = self.explain(features, [self._given(words) for words in captions[chunk]])
+            values += [caption.word_log_probabilities for caption in written]
+        return values
+
+    def explain_words(
+        self, image: ImageSource, words: Sequence[str], *, alternatives: int = RUNNERS_UP
+    ) -> Caption:
         """What the model thinks of a given caption: each word's probability and attention.
 
         Args:
             image: A picture.
             words: The caption's words, as `Caption.words` has them.
+            alternatives: How many runners-up to tell of each word.
 
         Raises:
             InputError: The picture cannot be read, there is no word, or a word is unknown.
         """
+        given = self._given(words)
+        features, size = self._encode([image])
+        written = self.explain(features, [given], alternatives)[0]
+        total = sum(written.word_log_probabilities)
+        return self._placed(replace(written, log_probability=total), size[0])
+
+    def _given(self, words: Sequence[str]) -> Hypothesis:
+        """A caption that search did not find; its total is not known."""
         unknown = [word for word in words if word not in self.vocabulary.ids]
         if unknown or not words:
             raise InputError(
                 f"the model cannot say {unknown[0]!r}" if unknown else "no words given"
             )
-        features, size = self._encode([image])
-        given = Hypothesis(self.vocabulary.encode(words), float("nan"), float("nan"), False)
-        written = self.explain(features, [given])[0]
-        total = sum(written.word_log_probabilities)
-        return self._placed(replace(written, log_probability=total), size[0])
+        return Hypothesis(self.vocabulary.encode(words), float("nan"), float("nan"), False)
 
     def _search(
         self, beam: int | None, length_penalty: float | None, max_length: int | None
@@ -169,9 +259,11 @@ class Captioner:
         given = {"beam": beam, "length_penalty": length_penalty, "max_length": max_length}
         return replace(self.search, **{k: v for k, v in given.items() if v is not None})
 
-    def _caption_batch(self, sources: Sequence[ImageSource], search: SearchConfig) -> list[Caption]:
+    def _caption_batch(
+        self, sources: Sequence[ImageSource], search: SearchConfig, alternatives: int
+    ) -> list[Caption]:
         features, sizes = self._encode(sources)
-        written = self.write(features, search)
+        written = self.write(features, search, alternatives)
         return [self._placed(w, size) for w, size in zip(written, sizes, strict=True)]
 
     @torch.inference_mode()
@@ -199,21 +291,27 @@ class Captioner:
             device=self.device,
         )
 
-    def write(self, features: Tensor, search: SearchConfig) -> list[Written]:
+    def write(self, features: Tensor, search: SearchConfig, alternatives: int = 0) -> list[Written]:
         """The best caption of each picture, from features (B, C, D) on the model's device."""
-        return self.explain(features, [h[0] for h in self.hypotheses(features, search)])
+        best = [found[0] for found in self.hypotheses(features, search)]
+        return self.explain(features, best, alternatives)
 
     @torch.inference_mode()
-    def explain(self, features: Tensor, chosen: Sequence[Hypothesis]) -> list[Written]:
-        """Words, log-probabilities and attention of one hypothesis per picture."""
+    def explain(
+        self, features: Tensor, chosen: Sequence[Hypothesis], alternatives: int = 0
+    ) -> list[Written]:
+        """Words, log-probabilities, attention and runners-up of one hypothesis per picture."""
+        watched = _RunnersUp(self.decoder.step, alternatives)
         log_probs, maps = follow(
-            self.decoder.step,
+            watched.step if alternatives else self.decoder.step,
             self.decoder.start(features),
             [h.words for h in chosen],
             device=self.device,
         )
         captions = []
-        for hypothesis, values, attention in zip(chosen, log_probs, maps, strict=True):
+        for row, (hypothesis, values, attention) in enumerate(
+            zip(chosen, log_probs, maps, strict=True)
+        ):
             words = self.vocabulary.decode(hypothesis.words)
             grid = None
             if attention is not None:
@@ -226,9 +324,50 @@ class Captioner:
                     word_log_probabilities=values,
                     attention=grid,
                     ended=hypothesis.ended,
+                    alternatives=self._alternatives(watched, row, hypothesis.words),
                 )
             )
         return captions
+
+    def _alternatives(
+        self, watched: _RunnersUp, row: int, words: Sequence[int]
+    ) -> list[list[Alternative]]:
+        if not watched.count:
+            return [[] for _ in words]
+        return [
+            [
+                Alternative(self.vocabulary.words[other], value)
+                for other, value in watched.of(row, t)
+                if other != word
+            ][: watched.count]
+            for t, word in enumerate(words)
+        ]
+
+
+class _RunnersUp:
+    """A step that also notes the most probable words of each step, of one beam a picture."""
+
+    def __init__(self, step: Callable[[State, Tensor], Step], count: int) -> None:
+        self._step, self.count = step, count
+        self._best: list[tuple[list[list[int]], list[list[float]]]] = []
+
+    def step(self, state: State, words: Tensor) -> Step:
+        output = self._step(state, words)
+        log_probs = output.logits[:, 0].float().log_softmax(dim=-1)  # (B, V)
+        log_probs[:, NEVER_SAID] = -torch.inf
+        most = min(self.count + 1, log_probs.shape[1] - len(NEVER_SAID))  # one may be the word said
+        values, numbers = log_probs.topk(most, dim=-1)
+        self._best.append((numbers.tolist(), values.tolist()))
+        return output
+
+    def of(self, row: int, t: int) -> list[tuple[int, float]]:
+        """Words and log-probabilities of a picture at a step, the most probable first."""
+        numbers, values = self._best[t]
+        return list(zip(numbers[row], values[row], strict=True))
+
+
+def _several(images: ImageSource | Iterable[ImageSource]) -> Iterable[ImageSource]:
+    return [images] if isinstance(images, (str, Path, bytes, Image.Image)) else images
 
 
 def _chunks(items: Iterable[ImageSource], size: int) -> Iterator[list[ImageSource]]:

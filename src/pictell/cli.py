@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pictell import __version__
-from pictell.errors import InputError
+from pictell.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from pictell.captioner import Caption
@@ -31,7 +31,9 @@ Train, compare, explain and ship image-captioning models.
   train      train a decoder; writes a run folder
   evaluate   caption a split with a trained run and score the captions
   compare    two or more runs side by side, with statistics; trains what is missing
+  report     one run, or several side by side, as a page to read; trains nothing
   caption    caption a picture or a folder of pictures
+  serve      a web page and an HTTP API for one or more runs
   bench      how fast this machine does it, against the textbook's code
 
 A first tour, from generated pictures to a report (minutes on a laptop):
@@ -220,7 +222,7 @@ def _train(arguments: list[str]) -> int:
 def _evaluate(arguments: list[str]) -> None:
     parser = _parser(
         "evaluate",
-        "RUN [--split SPLIT] [--beam K ...]",
+        "RUN [--split SPLIT] [--beam K ...] [--attention]",
         "Caption a split with a trained run, then score the captions. Writes "
         "RUN/evaluation/SPLIT-beamK/predictions.jsonl and scores.json.",
     )
@@ -231,10 +233,24 @@ def _evaluate(arguments: list[str]) -> None:
     parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoder")
     parser.add_argument("--dataset", type=str, default="", help="another prepared data set")
     parser.add_argument("--overwrite", action="store_true", help="do the work again")
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="measure attention too, on the captions of the largest beam width: boxes where the "
+        "data have them, entropy and gate by word class, and the deletion check",
+    )
+    parser.add_argument(
+        "--deletion_pictures",
+        type=int,
+        default=30,
+        help="pictures of the deletion check, about twenty encoder passes each; 0 leaves it out",
+    )
     options = parser.parse_args(arguments)
+    from pictell.attention.measure import AttentionSettings
     from pictell.evaluate import evaluate, print_scores
     from pictell.training.checkpoint import RunFolder
 
+    settings = AttentionSettings(deletion_pictures=options.deletion_pictures)
     print_scores(
         evaluate(
             RunFolder.open(options.run),
@@ -244,6 +260,7 @@ def _evaluate(arguments: list[str]) -> None:
             weights=options.weights,
             dataset=options.dataset,
             overwrite=options.overwrite,
+            attention=settings if options.attention else None,
         )
     )
 
@@ -256,9 +273,19 @@ def _caption(arguments: list[str]) -> int:
     )
     parser.add_argument("run", type=str, help="a run folder")
     parser.add_argument("pictures", type=str, nargs="+", help="picture files, or folders of them")
+    parser.add_argument("--out", type=str, help="write a table: FILE.jsonl or FILE.csv")
+    parser.add_argument(
+        "--sidecar", action="store_true", help="write NAME.txt beside each picture that has none"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="begin --out or --sidecar anew, over what is there"
+    )
     parser.add_argument("--beam", type=int, help="beam width; the config's if not given")
     parser.add_argument("--length_penalty", type=float, help="replaces the config's")
     parser.add_argument("--max_length", type=int, help="longest caption in words")
+    parser.add_argument(
+        "--batch_size", type=int, default=32, help="pictures that are worked on together"
+    )
     parser.add_argument(
         "--attention",
         action="store_true",
@@ -269,49 +296,50 @@ def _caption(arguments: list[str]) -> int:
     )
     parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoder")
     options = parser.parse_args(arguments)
-    from pictell.captioner import Captioner
+    if options.out and options.sidecar:
+        raise InputError("--out and --sidecar exclude each other; run once with each")
+    from pictell.caption_files import find_pictures
+    from pictell.captioning import Captioning
 
-    paths = _picture_files(options.pictures)
-    captioner = Captioner.load(options.run, weights=options.weights)
-    failed = 0
-    search = {k: options[k] for k in ("beam", "length_penalty", "max_length")}
-    for path in paths:
-        try:
-            caption = captioner.caption(path, **search)[0]
-        except InputError as error:
-            print(f"pictell caption: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        print(f"{path}\t{caption.text}" if len(paths) > 1 else caption.text, flush=True)
-        if options.attention:
-            _write_attention(path, caption, Path(options.attention_folder))
-    return 2 if failed else 0
-
-
-def _picture_files(sources: Sequence[str]) -> list[Path]:
-    from pictell.data.images import IMAGE_SUFFIXES
-
-    files: list[Path] = []
-    for source in map(Path, sources):
-        if not source.is_dir():
-            files.append(source)
-            continue
-        inside = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        if not inside:
-            raise InputError(f"{source}: no pictures in this folder")
-        files += inside
-    return files
+    captioning = Captioning(
+        options.run,
+        find_pictures(options.pictures),
+        search={k: options[k] for k in ("beam", "length_penalty", "max_length")},
+        batch_size=options.batch_size,
+        weights=options.weights,
+    )
+    if options.attention:
+        captioning.draw_attention(lambda p, c: _write_attention(p, c, options.attention_folder))
+    if options.out:
+        failed = captioning.into_table(Path(options.out), overwrite=options.overwrite)
+    elif options.sidecar:
+        failed = captioning.into_sidecars(overwrite=options.overwrite)
+    else:
+        failed = captioning.to_output()
+    return _tell_failures(failed, len(captioning.paths))
 
 
-def _write_attention(path: Path, caption: Caption, folder: Path) -> None:
+def _tell_failures(failed: dict[Path, str], pictures: int) -> int:
+    """List what could not be captioned; returns the exit code."""
+    if not failed:
+        return 0
+    lines = [f"{path}: {reason}" for path, reason in failed.items()]
+    if pictures == 1:
+        print(f"pictell caption: {lines[0]}", file=sys.stderr)
+    else:
+        head = f"pictell caption: {len(failed):,} of {pictures:,} pictures were left out:"
+        print("\n  ".join([head, *lines]), file=sys.stderr)
+    return 2
+
+
+def _write_attention(path: Path, caption: Caption, folder: str) -> None:
     from pictell.data.images import read_image
     from pictell.files import replacing
     from pictell.report.attention_picture import draw_attention
 
-    if caption.attention is None:
-        raise InputError("this model has no attention to draw; leave --attention out")
+    assert caption.attention is not None
     drawn = draw_attention(read_image(path), caption.words, caption.attention, caption.seen_box)
-    target = folder / f"{path.stem}.attention.png"
+    target = Path(folder) / f"{path.stem}.attention.png"
     with replacing(target) as temporary:
         drawn.save(temporary, format="PNG")
     print(f"attention: {target}", file=sys.stderr)
@@ -331,12 +359,13 @@ def _compare(arguments: list[str]) -> int:
     parser.add_argument("--length_penalty", type=float, help="replaces the configs'")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    _add_page_options(parser)
     options = parser.parse_args(arguments)
     from pictell.compare import compare, print_comparison
-    from pictell.report.attention_sources import attention_sources
-    from pictell.report.page import write_report
     from pictell.training.loop import InterruptedTraining
+    from pictell.translations import check_language
 
+    check_language(options.language)
     out = Path(options.out)
     try:
         comparison = compare(
@@ -345,16 +374,129 @@ def _compare(arguments: list[str]) -> int:
             split=options.split,
             beams=options.beam,
             length_penalty=options.length_penalty,
-            resamples=options.resamples,
-            seed=options.seed,
+            **_description_options(options),
         )
     except InterruptedTraining as stopped:
         print(f"pictell compare: {stopped}", file=sys.stderr)
         return 130
     report = out / "report.html"
-    write_report(comparison, report, attention=attention_sources(comparison))
+    _write_page(comparison, report, options)
     print_comparison(comparison, report)
     return 0
+
+
+def _report(arguments: list[str]) -> None:
+    parser = _parser(
+        "report",
+        "RUN ... [--out report.html] [options]",
+        "Write a page about one trained run, or several side by side: scores with intervals, "
+        "curves, cost, where each is strong, pictures to look into. One file that needs no "
+        "network. Nothing is trained; what was not evaluated yet is evaluated.",
+    )
+    parser.add_argument("runs", type=str, nargs="+", help="run folders")
+    parser.add_argument("--out", type=str, default="report.html", help="the file to write")
+    parser.add_argument("--split", type=str, default="test", help="split to report on")
+    parser.add_argument("--beam", type=int, nargs="+", default=[1, 3, 5], help="beam widths")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    _add_page_options(parser)
+    options = parser.parse_args(arguments)
+    from pictell.compare import describe_runs
+    from pictell.translations import check_language
+
+    out = Path(options.out)
+    check_language(options.language)
+    if out.is_dir() or out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out is {options.out!r}; name an HTML file, such as report.html")
+    description = describe_runs(
+        [Path(run) for run in options.runs],
+        split=options.split,
+        beams=options.beam,
+        **_description_options(options),
+    )
+    _write_page(description, out, options)
+    print(out)
+
+
+def _add_page_options(parser: Any) -> None:
+    parser.add_argument("--pictures", type=int, default=6, help="pictures of each group")
+    parser.add_argument(
+        "--occlusion",
+        type=int,
+        default=12,
+        help="pictures on which models without attention get occlusion maps (49 encoder passes "
+        "each)",
+    )
+    parser.add_argument(
+        "--deletion_pictures",
+        type=int,
+        default=30,
+        help="pictures of the deletion check of attention, about twenty encoder passes each; 0 "
+        "leaves it out",
+    )
+    parser.add_argument("--language", type=str, default="en", help="language of the page: en, zh")
+    parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoders")
+
+
+def _description_options(options: Any) -> dict[str, Any]:
+    from pictell.attention.measure import AttentionSettings
+
+    if options.occlusion < 0:
+        raise InputError(f"--occlusion is {options.occlusion}; give 0 or more pictures")
+    return {
+        "resamples": options.resamples,
+        "seed": options.seed,
+        "pictures": options.pictures,
+        "weights": options.weights,
+        "attention": AttentionSettings(deletion_pictures=options.deletion_pictures),
+    }
+
+
+def _write_page(comparison: dict[str, Any], out: Path, options: Any) -> None:
+    from pictell.report.looks import looks_of
+    from pictell.report.page import write_report
+
+    looks = looks_of(comparison, occlusion=options.occlusion, weights=options.weights)
+    write_report(comparison, out, looks=looks, language=options.language)
+
+
+def _serve(arguments: list[str]) -> None:
+    from pictell.serve.limits import Limits
+
+    parser = _parser(
+        "serve",
+        "RUN [RUN ...] [--port PORT] [options]",
+        "A web page that captions pictures, and an HTTP API for programs. Nothing is kept.",
+    )
+    parser.add_argument("runs", type=str, nargs="+", help="run folders; several are shown together")
+    parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes any port that is free")
+    parser.add_argument(
+        "--batch_size", type=int, default=32, help="most pictures that are worked on together"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="batches in work at once; 0 for one on a GPU, else one for each core",
+    )
+    parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoders")
+    limits = parser.add_class_arguments(Limits)
+    options = parser.parse_args(arguments)
+    try:
+        from pictell.serve.server import serve
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), "serve", "the page and the API") from None
+
+    serve(
+        options.runs,
+        host=options.host,
+        port=options.port,
+        limits=Limits(**{name: options[name] for name in limits}),
+        batch_size=options.batch_size,
+        threads=options.threads,
+        weights=options.weights,
+    )
 
 
 def _bench(arguments: list[str]) -> None:
@@ -399,6 +541,8 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "compare": _compare,
+    "report": _report,
     "caption": _caption,
+    "serve": _serve,
     "bench": _bench,
 }

@@ -13,6 +13,9 @@ models are compared with the first. OUT/comparison.json holds every number that 
                             tokeniser, length penalty, longest caption
     warnings                sentences to read before believing the rest
     config_differences      option and values (one per model) of each option that is not the same
+    groups                  length: name, low, high (words of the references), pictures; word_class:
+                            name, words, pictures; what `breakdown` speaks of
+    ranking                 with three or more models, as `pictell.comparison.ranking` gives it
     models                  for each: name, run, command, config, vocabulary (words), decoder and
                             encoder (name, parameters, ...), data_sha256, trained_on_sha256,
                             model_sha256
@@ -24,15 +27,21 @@ models are compared with the first. OUT/comparison.json holds every number that 
         teacher_forced      the same of the split, and perplexity, alpha_c
         teacher_forced_intervals  cross_entropy and top5: score, low, high; empty if not known
         attention_floor     least possible value of alpha_c x attention term, or null
+        attention           as `pictell.attention.measure` gives it, or null
+        breakdown           length (CIDEr-D) and word_class (F1): by group score, low, high
         beams               by beam width: scores (name -> score, low, high), decoding, language
         versions, hardware  of the training; evaluated_with: of the evaluation
     differences             for each model but the first: first, second (positions of the models)
         beams               by beam width and score: difference (second - first), low, high, p_value
         teacher_forced      cross_entropy and top5 likewise, where known
+        breakdown           length and word_class: by group difference, low, high, p_value
         claims              subject, group, state (settled, open, equal), winner, sentence
         headline, lede      the answer, and the sentences that carry it
-        second_better, first_better   pictures: image_id, path, references, captions
-    random_pictures         pictures drawn with the seed, with the captions of all models
+        second_better, first_better   pictures: image_id, path, references, captions; none
+                            with more than three models
+    best, worst             pictures by the mean of all models' CIDEr-D
+    most_different          pictures where models are furthest apart, with more than three models
+    random_pictures         pictures drawn with the seed; all with the captions of all models
 
 Scores are 0 to 1 (CIDEr-D 0 to 10), losses nats per word, memory MB (10^6 bytes).
 """
@@ -47,26 +56,42 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pictell.attention.measure import AttentionSettings
+from pictell.comparison.breakdown import (
+    Breakdown,
+    breakdown,
+    breakdown_difference,
+    breakdown_record,
+    groups_record,
+)
 from pictell.comparison.claims import claims_of, headline_of, lede_of
 from pictell.comparison.entrants import Entrant, check_comparable, resolve_entrants
-from pictell.comparison.gallery import most_different, picture_records, random_pictures
-from pictell.comparison.models import Scored, describe_model, read_scored
+from pictell.comparison.gallery import (
+    best_and_worst,
+    most_different,
+    most_spread,
+    picture_records,
+    random_pictures,
+)
+from pictell.comparison.models import Scored, describe_model, read_scored, tokenized_references
 from pictell.comparison.pair import Pair
 from pictell.comparison.printing import print_comparison
+from pictell.comparison.ranking import ranking_of
 from pictell.comparison.settings import option_differences, warnings_of
 from pictell.comparison.training_process import train_in_process
 from pictell.data.records import SPLITS, read_dataset
 from pictell.errors import InputError
-from pictell.evaluate import evaluate
+from pictell.evaluate import attends, evaluate
 from pictell.files import write_json
 from pictell.metrics import paired_bootstrap
 from pictell.progress import console
 
-__all__ = ["COMPARISON_FILE", "REPORT_FILE", "compare", "print_comparison"]
+__all__ = ["COMPARISON_FILE", "REPORT_FILE", "compare", "describe_runs", "print_comparison"]
 
 COMPARISON_FILE = "comparison.json"
 REPORT_FILE = "report.html"
 LEVEL = 0.95
+PAIR_GALLERIES = 3  # with more models, pictures of each pair would fill the report
 
 
 def compare(
@@ -81,6 +106,7 @@ def compare(
     pictures: int = 6,
     weights: str = "",
     command: str = "",
+    attention: AttentionSettings | None = None,
 ) -> dict[str, Any]:
     """Train what is not trained, evaluate, compare, and write OUT/comparison.json.
 
@@ -96,6 +122,7 @@ def compare(
         pictures: How many to show of each kind: second better, first better, random.
         weights: Where a frozen encoder's weights are, if not where the configs say.
         command: What was typed, for the record; taken from the command line if empty.
+        attention: Measure the attention of models that have it, so.
 
     Returns:
         The contents of comparison.json.
@@ -113,17 +140,61 @@ def compare(
             train_in_process(entrant)
     if length_penalty is not None:
         entrants = [entrant.with_length_penalty(length_penalty) for entrant in entrants]
-    scored = [
-        _evaluated(entrant, split=split, beams=beams, weights=weights) for entrant in entrants
-    ]
-    comparison = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command or _typed(),
-        "split": split,
-        **_compared(entrants, scored, resamples=resamples, seed=seed, pictures=pictures),
-    }
+    comparison = _record(
+        entrants,
+        {"split": split, "beams": beams, "weights": weights, "attention": attention},
+        {"resamples": resamples, "seed": seed, "pictures": pictures},
+        command,
+    )
     write_json(out / COMPARISON_FILE, comparison)
     return comparison
+
+
+def describe_runs(
+    runs: Sequence[Path | str],
+    *,
+    split: str = "test",
+    beams: Sequence[int] = (1, 3, 5),
+    resamples: int = 1000,
+    seed: int = 0,
+    pictures: int = 6,
+    weights: str = "",
+    command: str = "",
+    attention: AttentionSettings | None = None,
+) -> dict[str, Any]:
+    """What comparison.json would hold, of one or more finished runs; nothing is trained or written.
+
+    Evaluations are taken from the run folders, and made where they are missing. Arguments and
+    errors are those of `compare`.
+    """
+    beams = sorted(set(beams))
+    _check(Path(), split, beams, resamples, pictures)
+    entrants = resolve_entrants(runs, at_least=1)
+    check_comparable(entrants)
+    for entrant in entrants:
+        if not entrant.finished:
+            raise InputError(
+                f"{entrant.source}: is not trained yet; run  pictell train {entrant.source}"
+            )
+    return _record(
+        entrants,
+        {"split": split, "beams": beams, "weights": weights, "attention": attention},
+        {"resamples": resamples, "seed": seed, "pictures": pictures},
+        command,
+    )
+
+
+def _record(
+    entrants: Sequence[Entrant], evaluation: dict[str, Any], how: dict[str, Any], command: str
+) -> dict[str, Any]:
+    """The contents of comparison.json, of trained entrants."""
+    scored = [_evaluated(entrant, **evaluation) for entrant in entrants]
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command or _typed(),
+        "split": evaluation["split"],
+        **_compared(entrants, scored, **how),
+    }
 
 
 def _check(out: Path, split: str, beams: Sequence[int], resamples: int, pictures: int) -> None:
@@ -148,9 +219,17 @@ def _typed() -> str:
     return ""
 
 
-def _evaluated(entrant: Entrant, *, split: str, beams: Sequence[int], **how: Any) -> Scored:
+def _evaluated(
+    entrant: Entrant,
+    *,
+    split: str,
+    beams: Sequence[int],
+    attention: AttentionSettings | None,
+    **how: Any,
+) -> Scored:
     console.print(f"evaluating {entrant.name} on {split}", highlight=False)
     penalty = entrant.config.search.length_penalty
+    how["attention"] = attention if attends(entrant.run) else None
     results = evaluate(entrant.run, split=split, beams=beams, length_penalty=penalty, **how)
     return read_scored(entrant.run, split=split, beams=beams, results=results)
 
@@ -170,9 +249,14 @@ def _compared(
         for entrant, one in zip(entrants, scored, strict=True)
     ]
     differing = option_differences([entrant.config for entrant in entrants])
+    references = tokenized_references(entrants[0].run, scored[0])
+    language = entrants[0].config.data.language
+    parts = [breakdown(one, references, language) for one in scored]
+    how = {"resamples": resamples, "seed": seed}
+    for model, part in zip(models, parts, strict=True):
+        model["breakdown"] = breakdown_record(part, **how)
     paths = _picture_paths(entrants)
     beam = scored[0].beam
-    chosen = random_pictures(len(scored[0].image_ids), count=pictures, seed=seed)
     return {
         "beams": sorted(scored[0].results),
         "beam": beam,
@@ -180,16 +264,33 @@ def _compared(
         "protocol": _protocol(scored[0]),
         "warnings": warnings_of(models, differing, pictures=len(scored[0].image_ids)),
         "config_differences": differing,
+        "groups": groups_record(references, parts[0]),
+        "ranking": ranking_of(scored, **how) if len(scored) > 2 else None,
         "models": models,
         "differences": [
             {
-                **_difference(models, scored, second, resamples=resamples, seed=seed),
+                **_difference(models, scored, parts, second, **how),
                 **_pair_pictures(scored, second, paths, count=pictures),
             }
             for second in range(1, len(models))
         ],
-        "random_pictures": picture_records(chosen, dict(enumerate(scored)), paths),
+        **_galleries(scored, paths, count=pictures, seed=seed),
     }
+
+
+def _galleries(
+    scored: Sequence[Scored], paths: dict[str, str], *, count: int, seed: int
+) -> dict[str, Any]:
+    """The pictures that are shown with the captions of all models."""
+    best, worst = best_and_worst(scored, count=count)
+    chosen = {
+        "best": best,
+        "worst": worst,
+        "most_different": most_spread(scored, count=count) if len(scored) > PAIR_GALLERIES else [],
+        "random_pictures": random_pictures(len(scored[0].image_ids), count=count, seed=seed),
+    }
+    shown = dict(enumerate(scored))
+    return {name: picture_records(where, shown, paths) for name, where in chosen.items()}
 
 
 def _check_same_pictures(entrants: Sequence[Entrant], scored: Sequence[Scored]) -> None:
@@ -221,6 +322,7 @@ def _picture_paths(entrants: Sequence[Entrant]) -> dict[str, str]:
 def _difference(
     models: Sequence[dict[str, Any]],
     scored: Sequence[Scored],
+    parts: Sequence[Breakdown],
     second: int,
     *,
     resamples: int,
@@ -241,7 +343,14 @@ def _difference(
         for name, metric in before.forced.items()
         if name in after.forced
     }
-    record = {"first": 0, "second": second, "beams": beams, "teacher_forced": forced}
+    by_group = breakdown_difference(parts[0], parts[second], resamples=resamples, seed=seed)
+    record = {
+        "first": 0,
+        "second": second,
+        "beams": beams,
+        "teacher_forced": forced,
+        "breakdown": by_group,
+    }
     claims = claims_of(models[0], models[second], record, beam=str(before.beam))
     pair = Pair(models[0], models[second], 0, second)
     headline = headline_of(models, claims, pair)
@@ -251,6 +360,7 @@ def _difference(
 def _pair_pictures(
     scored: Sequence[Scored], second: int, paths: dict[str, str], *, count: int
 ) -> dict[str, Any]:
+    count = count if len(scored) <= PAIR_GALLERIES else 0
     better, worse = most_different(scored[0], scored[second], count=count)
     shown = {0: scored[0], second: scored[second]}
     return {

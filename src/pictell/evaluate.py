@@ -4,7 +4,8 @@
 
 For each beam width a folder RUN/evaluation/SPLIT-beamK is written: `predictions.jsonl` (a line a
 picture, in the order of the data set) and `scores.json` (scores with their protocol). Scores are
-made from the file of captions alone, so that they can be made again without the model.
+made from the file of captions alone, so that they can be made again without the model. What is
+measured of attention (`pictell.attention.measure`) is added to the scores of the largest beam.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from typing import Any
 
 import torch
 
+from pictell.attention.measure import AttentionSettings, measure_attention
+from pictell.attention.printing import print_attention
 from pictell.captioner import Captioner
 from pictell.config import SearchConfig
 from pictell.data.text import get_tokenizer
+from pictell.errors import InputError
 from pictell.files import read_json, read_jsonl, write_json, write_jsonl
 from pictell.machine import hardware, versions
 from pictell.metrics import Metric, score_captions
@@ -50,6 +54,7 @@ def evaluate(
     weights: str = "",
     dataset: str = "",
     overwrite: bool = False,
+    attention: AttentionSettings | None = None,
 ) -> list[dict[str, Any]]:
     """Caption a split and score the captions, once per beam width.
 
@@ -61,11 +66,20 @@ def evaluate(
         weights: Where the frozen encoder's weights are, if not where the config says.
         dataset: Another prepared data set than the one the run was trained on.
         overwrite: Do the work again though results of the same model are there.
+        attention: Measure attention too, on the captions of the largest beam width.
 
     Returns:
         The contents of each scores.json.
+
+    Raises:
+        InputError: Something cannot be used, or attention is to be measured of a model without.
     """
     config = run.config
+    if attention is not None and not attends(run):
+        raise InputError(
+            f"{run.path}: its decoder ({config.decoder.name}) has no attention to measure; leave "
+            "--attention out"
+        )
     if dataset:
         config = replace(config, data=replace(config.data, dataset=dataset))
     search = config.search
@@ -89,7 +103,38 @@ def evaluate(
         forced = forced or _teacher_forced(run, captioner, data)
         seconds = _write_predictions(captioner, data, here, folder)
         results.append(_write_scores(run, task, data, folder, protocol, forced, seconds))
+    if attention is not None:
+        largest = max(range(len(beams)), key=lambda i: beams[i])
+        folder = evaluation_folder(run, split, beams[largest])
+        results[largest] = _with_attention(
+            results[largest], folder, captioner, data, attention, overwrite=overwrite
+        )
     return results
+
+
+def attends(run: RunFolder) -> bool:
+    """Whether the run's decoder has attention."""
+    return run.config.decoder.name == "attention"
+
+
+def _with_attention(
+    scores: dict[str, Any],
+    folder: Path,
+    captioner: Captioner,
+    data: SplitData,
+    settings: AttentionSettings,
+    *,
+    overwrite: bool,
+) -> dict[str, Any]:
+    """Scores with attention measured as asked for, from the file if they are there."""
+    known = scores.get("attention")
+    if known is not None and known["settings"] == vars(settings) and not overwrite:
+        return scores
+    file = folder / "predictions.jsonl"
+    captions = read_jsonl(file, what="predictions file", parse=lambda row: row["words"])
+    scores = {**scores, "attention": measure_attention(captioner, data, captions, settings)}
+    write_json(folder / "scores.json", scores)
+    return scores
 
 
 def _protocol(run: RunFolder, task: Task, data: SplitData, search: SearchConfig) -> dict[str, Any]:
@@ -294,6 +339,9 @@ def print_scores(results: Sequence[dict[str, Any]]) -> None:
         f"{forced['regularisation']:.4f}",
         highlight=False,
     )
+    for result in results:
+        if result.get("attention"):
+            print_attention(result, out)
     console.print(
         f"protocol: tokeniser {protocol['tokenizer']}, length penalty "
         f"{protocol['length_penalty']}, at most {protocol['max_length']} words, data "

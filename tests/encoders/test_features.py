@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import COLOURS, ENCODER, SHAPES, draw_shape
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from shapes import COLOURS, ENCODER, SHAPES, draw_shape
 
 from pictell.config import EncoderConfig
 from pictell.data.records import Example

@@ -1,7 +1,7 @@
 """The report of runs made by hand: self-contained, escaped, complete, small."""
 
 import builtins
-import io
+import json
 import re
 from html.parser import HTMLParser
 
@@ -9,10 +9,11 @@ import pytest
 from made_runs import captions_of, make_dataset, make_run, stored_results
 from PIL import Image
 
-from pictell.compare import compare
-from pictell.errors import MissingExtraError
-from pictell.files import read_json, read_jsonl, write_jsonl
-from pictell.report.page import ATTENTION_BUDGET, write_report
+from pictell.compare import compare, describe_runs
+from pictell.errors import InputError, MissingExtraError
+from pictell.files import read_json, read_jsonl, write_json, write_jsonl
+from pictell.report.page import MOST_BYTES, write_report
+from pictell.report.thumbnails import BUDGET
 
 VOID = {"meta", "img", "br", "wbr", "link", "input", "hr", "path", "circle", "use"}
 
@@ -23,6 +24,7 @@ class Page(HTMLParser):
     def __init__(self, html):
         super().__init__()
         self.text, self.elements, self.open, self.unbalanced = "", [], [], []
+        self.scripts = {}  # by type: what they hold
         self.feed(html)
         self.close()
 
@@ -41,7 +43,10 @@ class Page(HTMLParser):
             self.unbalanced.append(tag)
 
     def handle_data(self, data):
-        if not self.open or self.open[-1] not in ("style", "script"):
+        if self.open and self.open[-1] == "script":
+            kind = self.all("script")[-1].get("type", "")
+            self.scripts.setdefault(kind, []).append(data)
+        elif not self.open or self.open[-1] != "style":
             self.text += data
 
     def all(self, tag):
@@ -81,17 +86,30 @@ def make_comparison(tmp_path, dataset, monkeypatch):
 
 
 @pytest.fixture
+def make_description(tmp_path, dataset, monkeypatch):
+    """What `pictell report` shows, of so many runs."""
+    monkeypatch.setattr("pictell.compare.evaluate", stored_results)
+
+    def make(count):
+        runs = [
+            make_run(
+                tmp_path / "runs" / f"model_{number}",
+                dataset,
+                captions_of(dataset, wrong=0.1 + 0.05 * number, seed=number),
+                decoder="attention" if number % 2 else "rnn",
+            )
+            for number in range(count)
+        ]
+        return describe_runs(runs, beams=(1, 3), resamples=100, pictures=3)
+
+    return make
+
+
+@pytest.fixture
 def written(tmp_path, make_comparison):
     comparison = make_comparison()
     html = write_report(comparison, tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     return comparison, html, Page(html)
-
-
-def picture_bytes(size=(400, 300), noise=False):
-    image = Image.effect_noise(size, 200) if noise else Image.new("L", size, 90)
-    file = io.BytesIO()
-    image.convert("RGB").save(file, "PNG")
-    return file.getvalue()
 
 
 def test_nothing_is_fetched(written):
@@ -99,7 +117,8 @@ def test_nothing_is_fetched(written):
     assert "http:" not in html.replace("http://www.w3.org/", "")
     assert "https:" not in html
     assert not re.search(r"@import|url\((?!#)", html)
-    assert page.all("script") == page.all("link") == page.all("iframe") == []
+    assert page.all("script") == page.all("iframe") == []
+    assert page.all("link") == [{"rel": "icon", "href": "data:,"}]  # browsers ask for one else
     sources = [attributes["src"] for attributes in page.all("img")]
     assert sources and all(source.startswith("data:image/jpeg;base64,") for source in sources)
 
@@ -151,8 +170,10 @@ def test_gallery_holds_pictures_with_captions_and_references(written):
         *difference["second_better"],
         *difference["first_better"],
         *comparison["random_pictures"],
+        *comparison["best"],
+        *comparison["worst"],
     ]
-    assert len(page.all("article")) == len(pictures) >= 6
+    assert len(page.all("article")) == len(pictures) >= 12
     for picture in pictures:
         assert all(reference in page.text for reference in picture["references"])
         assert all(caption["caption"] in page.text for caption in picture["captions"])
@@ -199,7 +220,7 @@ def test_three_models(tmp_path, make_comparison):
     page = Page(write_report(comparison, tmp_path / "r.html").read_text(encoding="utf-8"))
     assert page.unbalanced == []
     assert all(difference["headline"] in page.words for difference in comparison["differences"])
-    assert len(page.all("figure")) == 2 + 5
+    assert len(page.all("figure")) == 2 + 5 + 2
 
 
 def test_missing_pictures_and_logs_leave_a_report(tmp_path, make_comparison):
@@ -222,51 +243,236 @@ def test_warnings_are_shown(tmp_path, make_comparison):
     assert "Before believing this The moon was full." in page.words
 
 
-def test_attention_pictures_from_function_and_dictionary(tmp_path, make_comparison):
-    comparison = make_comparison(models=3)
-    asked = []
-
-    def source(image_id):
-        asked.append(image_id)
-        return picture_bytes() if image_id == first else None
-
-    first = comparison["random_pictures"][0]["image_id"]
-    second = comparison["random_pictures"][1]["image_id"]
-    html = write_report(
-        comparison,
-        tmp_path / "r.html",
-        attention={"model_1": source, "model_2": {second: picture_bytes()}},
-    ).read_text(encoding="utf-8")
-    page = Page(html)
-    assert set(asked) >= {picture["image_id"] for picture in comparison["random_pictures"]}
-    shown = page.words.count("Where model_1 looked"), page.words.count("Where model_2 looked")
-    assert min(shown) >= 1
-    assert len([i for i in page.all("img") if i["alt"].startswith("The picture once")]) == sum(
-        shown
-    )
+# -- viewers --------------------------------------------------------------------------------------
 
 
-def test_attention_pictures_end_at_the_budget(tmp_path, make_comparison, monkeypatch):
+def entry(name, words=("a", "dog")):
+    """A model's caption as the viewer reads it."""
+    return {
+        "name": name,
+        "caption": " ".join(words),
+        "kind": "attention",
+        "words": [{"text": w, "probability": 0.5, "alternatives": []} for w in words],
+        "seen": [0, 0, 48, 32],
+        "grid": [1, 2],
+        "maps": {"scale": [0.5, 0.5], "data": "AP8A/w=="},
+    }
+
+
+def looks_json(page):
+    (text,) = page.scripts["application/json"]
+    return json.loads(text)
+
+
+def test_cards_with_looks_have_a_viewer_and_the_first_is_open(tmp_path, make_comparison):
     comparison = make_comparison()
-    picture = picture_bytes((800, 600), noise=True)
-    monkeypatch.setattr("pictell.report.page.ATTENTION_BUDGET", 300_000)
-    file = write_report(comparison, tmp_path / "r.html", attention={"model_1": lambda _: picture})
-    page = Page(file.read_text(encoding="utf-8"))
-    shown = page.words.count("Where model_1 looked")
-    assert 1 <= shown < len(page.all("article"))
-    left_out = len(page.all("article")) - shown
-    assert f"{left_out} attention pictures were left out" in page.words
-    assert file.stat().st_size < 300_000 + 400_000 + 400_000
+    first, second, third = (p["image_id"] for p in comparison["random_pictures"])
+    looks = {first: {0: entry("model_0"), 1: entry("model_1")}, second: {1: entry("model_1")}}
+    page = Page(write_report(comparison, tmp_path / "r.html", looks=looks).read_text("utf-8"))
+    assert page.unbalanced == []
+    by_picture = {
+        d["data-picture"]: d["data-models"] for d in page.all("div") if "data-models" in d
+    }
+    assert by_picture == {first: "0 1", second: "1"}
+    assert third not in by_picture
+    assert looks_json(page) == {
+        "language": "en",
+        "captionLanguage": "en",
+        "looks": {
+            first: {"0": entry("model_0"), "1": entry("model_1")},
+            second: {"1": looks[second][1]},
+        },
+    }
+    opened = [d for d in page.all("details") if d.get("class") == "look" and "open" in d]
+    assert 1 <= len(opened) <= 2  # the first card of the group; it may be the best or worst too
+    assert len(page.scripts[""]) == 1 and "pictellViewer.mount" in page.scripts[""][0]
 
 
-def test_attention_for_an_unknown_model_is_warned_of(tmp_path, make_comparison, capsys):
-    write_report(make_comparison(), tmp_path / "r.html", attention={"nobody": {}})
-    assert "nobody: no such model" in " ".join(capsys.readouterr().err.split())
+def test_without_looks_there_is_no_script(written):
+    _, _, page = written
+    assert page.scripts == {}
+    assert not [d for d in page.all("details") if d.get("class") == "look"]
+
+
+def test_words_cannot_end_the_script(tmp_path, make_comparison):
+    comparison = make_comparison()
+    image_id = comparison["random_pictures"][0]["image_id"]
+    nasty = "</script><script>bark()</script>\u2028<!--"
+    looks = {image_id: {0: entry("model_0", words=(nasty, "dog"))}}
+    page = Page(write_report(comparison, tmp_path / "r.html", looks=looks).read_text("utf-8"))
+    assert looks_json(page)["looks"][image_id]["0"]["words"][0]["text"] == nasty
+    assert len(page.all("script")) == 2
+
+
+def test_a_page_beyond_the_limit_is_refused_and_not_written(tmp_path, make_comparison, monkeypatch):
+    comparison = make_comparison()
+    monkeypatch.setattr("pictell.report.page.MOST_BYTES", 10_000)
+    with pytest.raises(InputError, match=r"would be \d\.\d MB.*--pictures"):
+        write_report(comparison, tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_pictures_shrink_until_they_fit(tmp_path, make_comparison, monkeypatch):
+    comparison = make_comparison()
+    picture = tmp_path / "large.jpg"
+    Image.effect_noise((1000, 1500), 100).convert("RGB").save(picture)
+    for one in comparison["random_pictures"]:
+        one["path"] = str(picture)
+    sizes = []
+    for budget in (9_000_000, 60_000):
+        monkeypatch.setattr("pictell.report.thumbnails.BUDGET", budget)
+        sizes.append(write_report(comparison, tmp_path / "r.html").stat().st_size)
+    assert sizes[1] < sizes[0] - 100_000
+
+
+# -- one, many, Chinese ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_single_run(tmp_path, make_description, language):
+    description = make_description(1)
+    page = Page(
+        write_report(description, tmp_path / "r.html", language=language).read_text("utf-8")
+    )
+    assert page.unbalanced == []
+    score = description["models"][0]["beams"]["3"]["scores"]["BLEU-4"]
+    assert f"{score['score']:.3f}" in page.words
+    assert f"{score['low']:.4f}" in page.words
+    assert "search.length_penalty" in page.words  # all options, as there is nothing to differ from
+    for said_of_two in ("minus", "What the numbers settle", "How the configs differ"):
+        assert said_of_two not in page.words
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_ten_runs(tmp_path, make_description, language):
+    description = make_description(10)
+    page = Page(
+        write_report(description, tmp_path / "r.html", language=language).read_text("utf-8")
+    )
+    assert page.unbalanced == []
+    ranking = description["ranking"]
+    best = max(
+        range(10),
+        key=lambda i: description["models"][i]["beams"]["3"]["scores"]["CIDEr-D"]["score"],
+    )
+    assert ranking[0]["model"] == best
+    assert page.words.index(f"model_{best}") < page.words.index("BLEU-1")
+    assert all(row["settled"] == (row["behind"]["low"] > 0) for row in ranking[1:])
+    galleries = [description[key] for key in ("most_different", "random_pictures", "best", "worst")]
+    assert len(page.all("article")) == sum(map(len, galleries)) >= 12
+    assert all(len(picture["captions"]) == 10 for picture in galleries[0])
+    assert {f"name m{n}" for n in range(10)} <= {a.get("class") for _, a in page.elements}
+
+
+def test_chinese_says_everything_in_chinese(tmp_path, make_comparison):
+    comparison = make_comparison(change=with_attention)
+    comparison["models"][1]["attention"] |= {"change_over_words": 0.01}
+    page = Page(write_report(comparison, tmp_path / "r.html", language="zh").read_text("utf-8"))
+    assert page.all("html")[0]["lang"] == "zh-CN"
+    captions = [c["caption"] for p in comparison["random_pictures"] for c in p["captions"]]
+    assert all(caption in page.text for caption in captions)  # captions stay as they are
+    assert "注意力几乎不随词移动" in page.words
+    headings = re.findall(r"<h[23][^>]*>(.*?)</h", (tmp_path / "r.html").read_text("utf-8"), re.S)
+    for heading in headings:
+        assert re.search(r"[\u4e00-\u9fff]|model_|BLEU|CIDEr", heading), heading
+    for sentence in (c["sentence"] for d in comparison["differences"] for c in d["claims"]):
+        assert sentence not in page.text
+    assert not re.search(r"\d %", page.text)
+
+
+def test_an_unknown_language_is_an_error(tmp_path, make_comparison):
+    with pytest.raises(InputError, match="no report in language 'fr'"):
+        write_report(make_comparison(), tmp_path / "r.html", language="fr")
+    assert not (tmp_path / "r.html").exists()
+
+
+# -- attention and groups -------------------------------------------------------------------------
+
+
+def with_attention(run):
+    """Add measures of attention to the evaluations of a run that attends."""
+    if "name: rnn" in (run / "config.yaml").read_text():
+        return
+    for file in run.glob("evaluation/*/scores.json"):
+        write_json(file, {**read_json(file), "attention": ATTENTION})
+
+
+def interval(score):
+    return {"score": score, "low": score - 0.01, "high": score + 0.01}
+
+
+ATTENTION = {
+    "pictures": 40,
+    "words": 240,
+    "grid": [14, 14],
+    "entropy": 0.7654,
+    "change_over_words": 0.31,
+    "change_over_pictures": 0.42,
+    "warnings": [],
+    "by_class": {"thing": {"words": 100, "entropy": 0.611, "gate": 0.512}},
+    "boxes": {
+        "words": 75,
+        "pictures": 38,
+        **{name: interval(0.345) for name in ("share", "hits")},
+        **{name: interval(0.134) for name in ("uniform_share", "uniform_hits")},
+        **{name: interval(0.162) for name in ("shuffled_share", "shuffled_hits")},
+        **{
+            f"{kind}_over_{o}": interval(0.2)
+            for kind in ("share", "hits")
+            for o in ("uniform", "shuffled")
+        },
+        "neighbours": {"-1": {"share": 0.222, "hits": 0.3}, "1": {"share": None, "hits": None}},
+    },
+    "deletion": {
+        "pictures": 30,
+        "words": 244,
+        "greyed_cells": 5,
+        "cells": 49,
+        "attended": interval(0.871),
+        "random": interval(0.279),
+        "elsewhere": None,
+        "attended_over_random": interval(0.591),
+        "attended_over_elsewhere": None,
+        "by_class": None,
+    },
+    "settings": {"deletion_pictures": 30, "resamples": 1000, "seed": 0},
+}
+
+
+def test_attention_is_told_in_numbers(tmp_path, make_comparison):
+    comparison = make_comparison(change=with_attention)
+    page = Page(write_report(comparison, tmp_path / "r.html").read_text("utf-8"))
+    text = page.words.replace("\N{NO-BREAK SPACE}", " ")
+    for number in ("34.5 %", "13.4 %", "16.2 %", "76.5 %", "61.1 %", "0.512", "+0.871", "5 of 49"):
+        assert number in text, number
+    assert "With the map of the word before it would be 22.2 % instead of 34.5 %." in text
+    assert "42.0 % elsewhere than in the mean over all pictures" in text
+
+
+def test_attention_that_is_worth_nothing_is_warned_of_before_all(tmp_path, make_comparison):
+    comparison = make_comparison(change=with_attention)
+    comparison["models"][1]["attention"] |= {"entropy": 0.999}
+    page = Page(write_report(comparison, tmp_path / "r.html").read_text("utf-8"))
+    assert "Before believing this model_1: Attention is all but even" in page.words
+
+
+def test_without_measures_there_is_no_attention_section(written):
+    _, html, _ = written
+    assert 'id="attention"' not in html
+
+
+def test_groups_are_shown_with_their_scores(written):
+    comparison, _, page = written
+    # Of verbs and places no two of the three references have the same.
+    assert [g["name"] for g in comparison["groups"]["word_class"]] == ["thing", "function"]
+    for model in comparison["models"]:
+        for entry in model["breakdown"]["word_class"].values():
+            assert f"{entry['score']:.3f}" in page.words
 
 
 def test_small(written, tmp_path):
     assert (tmp_path / "out" / "report.html").stat().st_size < 400_000
-    assert ATTENTION_BUDGET < 4_000_000  # with thumbnails the page stays below 6 MB
+    assert BUDGET < MOST_BYTES / 1.5  # what pictures leave is for words, maps and curves
 
 
 def test_large_pictures_become_thumbnails(tmp_path, make_comparison):

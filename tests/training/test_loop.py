@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import COLOURS, SHAPES, draw_shape, shape_examples
+from shapes import COLOURS, SHAPES, draw_shape, shape_examples
 
 from pictell.config import Config
 from pictell.data.batches import epoch_batches

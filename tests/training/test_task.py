@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import shape_examples
+from shapes import shape_examples
 
 from pictell.data.batches import DecodedPixels, StoredFeatures
 from pictell.data.records import read_dataset, write_dataset

@@ -21,13 +21,19 @@ from pictell.comparison.cost_claims import (
 from pictell.comparison.pair import Model, Pair
 from pictell.comparison.quality_claims import forced_claim, score_claim
 from pictell.comparison.wording import listed
+from pictell.translations import Language
 
 QUALITY = ("BLEU-4", "CIDEr-D", "ROUGE-L", "BLEU-1", "BLEU-2", "BLEU-3")
 HEADLINE = ("BLEU-4", "CIDEr-D", "ROUGE-L")
 
 
 def claims_of(
-    first: Model, second: Model, difference: Mapping[str, Any], *, beam: str
+    first: Model,
+    second: Model,
+    difference: Mapping[str, Any],
+    *,
+    beam: str,
+    language: Language = "en",
 ) -> list[dict[str, Any]]:
     """All claims on two models, as dictionaries with the fields of `Claim`.
 
@@ -36,8 +42,9 @@ def claims_of(
         second: Record of the other.
         difference: The pair's record: `first`, `second` (positions), `beams`, `teacher_forced`.
         beam: The beam width whose captions are spoken of.
+        language: Of the sentences.
     """
-    pair = Pair(first, second, difference["first"], difference["second"])
+    pair = Pair(first, second, difference["first"], difference["second"], language)
     forced = difference["teacher_forced"]
     claims = [score_claim(pair, name, beam, difference["beams"][beam][name]) for name in QUALITY]
     claims += [
@@ -63,25 +70,36 @@ def headline_of(models: Sequence[Model], claims: Sequence[Mapping[str, Any]], pa
     """
     chosen = {claim["subject"]: claim for claim in claims if claim["subject"] in HEADLINE}
     if all(claim["state"] == "equal" for claim in chosen.values()):
-        return f"There is no difference: {pair.both} have the same scores."
+        return pair.say("There is no difference: {both} have the same scores.")
     won: dict[int, list[str]] = {}
     for name in HEADLINE:
         if chosen[name]["state"] == "settled":
             won.setdefault(chosen[name]["winner"], []).append(name)
     names = {index: models[index]["name"] for index in won}
     if not won:
-        return f"The scores do not settle which writes better captions, {pair.both}."
+        return pair.say("The scores do not settle which writes better captions, {both}.")
     if len(won) == 2:
-        parts = [f"{listed(by)} {_verb('favour', by)} {names[w]}" for w, by in won.items()]
-        return f"The scores disagree: {parts[0]}, {parts[1]}."
+        parts = [_favour(pair, by, names[winner]) for winner, by in won.items()]
+        return pair.say("The scores disagree: {first}, {second}.", first=parts[0], second=parts[1])
     ((winner, by),) = won.items()
-    left = [name for name in HEADLINE if name not in by]
-    tail = f"; {listed(left)} {_verb('leave', left)} it open" if left else ""
-    return f"{names[winner]} writes the higher-scoring captions, by {listed(by)}{tail}."
+    return pair.say(
+        "{winner} writes the higher-scoring captions, by {scores}{tail}.",
+        winner=names[winner],
+        scores=listed(by, pair.language),
+        tail=_left_open(pair, [name for name in HEADLINE if name not in by]),
+    )
 
 
-def _verb(verb: str, subjects: Sequence[str]) -> str:
-    return verb if len(subjects) > 1 else verb + "s"
+def _favour(pair: Pair, scores: Sequence[str], name: str) -> str:
+    text = "{scores} favour {name}" if len(scores) > 1 else "{scores} favours {name}"
+    return pair.say(text, scores=listed(scores, pair.language), name=name)
+
+
+def _left_open(pair: Pair, scores: Sequence[str]) -> str:
+    if not scores:
+        return ""
+    text = "; {scores} leave it open" if len(scores) > 1 else "; {scores} leaves it open"
+    return pair.say(text, scores=listed(scores, pair.language))
 
 
 def lede_of(claims: Sequence[Mapping[str, Any]]) -> str:

@@ -24,12 +24,17 @@ def _open(subject: str, sentence: str) -> Claim:
     return Claim(subject, "cost", "open", None, sentence)
 
 
+def _unknown(pair: Pair, subject: str) -> Claim:
+    sentence = pair.say("The {subject} of {both} is not known for both.", subject=subject)
+    return _open(subject, sentence)
+
+
 def training_speed_claim(pair: Pair) -> Claim:
     """Captions a second in training."""
     subject = "training speed"
     spreads = [model["training"]["captions_per_second"] for model in pair.models]
     if None in spreads:
-        return _open(subject, f"The {subject} of {pair.both} is not known for both.")
+        return _unknown(pair, subject)
     if not same_training_machine(*pair.models):
         return _other_machine(pair, subject, "trained")
     if min(spread["count"] for spread in spreads) < 2:
@@ -42,17 +47,27 @@ def _by_spread(pair: Pair, subject: str, spreads: Sequence[Mapping[str, float]])
     fast, slow = (spreads[1], spreads[0]) if second_wins else spreads
     winner, loser, index = pair.order(second_wins)
     if fast["low"] <= slow["high"]:
-        texts = [f"{s['low']:,.0f} to {s['high']:,.0f}" for s in spreads]
-        return _open(
-            subject,
-            f"The numbers do not settle which trains faster: the epochs of {pair.both} ran at "
-            f"{texts[0]} and {texts[1]} captions/s, ranges that overlap.",
+        texts = [
+            pair.say("{low:,.0f} to {high:,.0f}", low=s["low"], high=s["high"]) for s in spreads
+        ]
+        sentence = pair.say(
+            "The numbers do not settle which trains faster: the epochs of {both} ran at {first} "
+            "and {second} captions/s, ranges that overlap.",
+            first=texts[0],
+            second=texts[1],
         )
-    sentence = (
-        f"{winner} trains {fast['median'] / slow['median']:.2f} times as fast as {loser}: "
-        f"{fast['median']:,.0f} against {slow['median']:,.0f} captions/s in the median epoch, "
-        f"and its slowest epoch ({fast['low']:,.0f}) was faster than the other's fastest "
-        f"({slow['high']:,.0f})."
+        return _open(subject, sentence)
+    sentence = pair.say(
+        "{winner} trains {times:.2f} times as fast as {loser}: {fast:,.0f} against {slow:,.0f} "
+        "captions/s in the median epoch, and its slowest epoch ({slowest:,.0f}) was faster than "
+        "the other's fastest ({fastest:,.0f}).",
+        winner=winner,
+        loser=loser,
+        times=fast["median"] / slow["median"],
+        fast=fast["median"],
+        slow=slow["median"],
+        slowest=fast["low"],
+        fastest=slow["high"],
     )
     return Claim(subject, "cost", "settled", index, sentence)
 
@@ -68,9 +83,11 @@ def decoding_speed_claim(pair: Pair, beam: str) -> Claim:
 
 
 def _other_machine(pair: Pair, subject: str, doing: str) -> Claim:
-    sentence = (
-        f"The {subject} of {pair.both} cannot be compared: they were {doing} on different hardware "
-        "or precision."
+    sentence = pair.say(
+        "The {subject} of {both} cannot be compared: they were {doing} on different hardware or "
+        "precision.",
+        subject=subject,
+        doing=pair.say(doing),
     )
     return _open(subject, sentence)
 
@@ -79,15 +96,24 @@ def _measured_once(pair: Pair, subject: str, verb: str, values: Sequence[float])
     winner, loser, index = pair.order(values[1] > values[0])
     fast, slow = max(values), min(values)
     if fast <= slow * (1 + MEASURED_ONCE):
-        return _open(
-            subject,
-            f"The numbers do not settle which {verb} faster: {number(values[0], 1)} and "
-            f"{number(values[1], 1)} captions/s, each measured once, differ by no more than "
-            f"{percent(MEASURED_ONCE, 0)}.",
+        sentence = pair.say(
+            "The numbers do not settle which {verb} faster: {first} and {second} captions/s, each "
+            "measured once, differ by no more than {margin}.",
+            verb=pair.say(verb),
+            first=number(values[0], 1),
+            second=number(values[1], 1),
+            margin=percent(MEASURED_ONCE, 0),
         )
-    sentence = (
-        f"{winner} {verb} {fast / slow:.2f} times as fast as {loser}: {number(fast, 1)} against "
-        f"{number(slow, 1)} captions/s, each measured once."
+        return _open(subject, sentence)
+    sentence = pair.say(
+        "{winner} {verb} {times:.2f} times as fast as {loser}: {fast} against {slow} captions/s, "
+        "each measured once.",
+        winner=winner,
+        verb=pair.say(verb),
+        times=fast / slow,
+        loser=loser,
+        fast=number(fast, 1),
+        slow=number(slow, 1),
     )
     return Claim(subject, "cost", "settled", index, sentence)
 
@@ -97,7 +123,7 @@ def memory_claim(pair: Pair) -> Claim:
     subject = "peak memory"
     values: list[Any] = [model["training"]["peak_memory_mb"] for model in pair.models]
     if None in values:
-        return _open(subject, f"The {subject} of {pair.both} is not known for both.")
+        return _unknown(pair, subject)
     if not same_training_machine(*pair.models):
         return _other_machine(pair, subject, "trained")
     if values[0] == values[1]:
@@ -105,15 +131,22 @@ def memory_claim(pair: Pair) -> Claim:
     winner, loser, index = pair.order(values[1] < values[0])
     small, large = min(values), max(values)
     if large <= small * (1 + MEMORY_MARGIN):
-        return _open(
-            subject,
-            f"The numbers do not settle which needs less memory: the peaks of {pair.both}, "
-            f"{values[0]:,.0f} and {values[1]:,.0f} MB, differ by no more than "
-            f"{percent(MEMORY_MARGIN, 0)}.",
+        sentence = pair.say(
+            "The numbers do not settle which needs less memory: the peaks of {both}, {first:,.0f} "
+            "and {second:,.0f} MB, differ by no more than {margin}.",
+            first=values[0],
+            second=values[1],
+            margin=percent(MEMORY_MARGIN, 0),
         )
-    sentence = (
-        f"{winner} needs {percent(1 - small / large, 0)} less memory than {loser} in training: a "
-        f"peak of {small:,.0f} against {large:,.0f} MB."
+        return _open(subject, sentence)
+    sentence = pair.say(
+        "{winner} needs {less} less memory than {loser} in training: a peak of {small:,.0f} "
+        "against {large:,.0f} MB.",
+        winner=winner,
+        less=percent(1 - small / large, 0),
+        loser=loser,
+        small=small,
+        large=large,
     )
     return Claim(subject, "cost", "settled", index, sentence)
 
@@ -126,8 +159,14 @@ def parameters_claim(pair: Pair, part: str) -> Claim:
         return pair.equal(subject, "cost", f"{values[0]:,}")
     winner, loser, index = pair.order(values[1] < values[0])
     small, large = min(values), max(values)
-    sentence = (
-        f"{winner}'s {part} has {percent(1 - small / large, 0)} fewer parameters than {loser}'s: "
-        f"{small:,} against {large:,}."
+    sentence = pair.say(
+        "{winner}'s {part} has {less} fewer parameters than {loser}'s: {small:,} against "
+        "{large:,}.",
+        winner=winner,
+        part=pair.say(part),
+        less=percent(1 - small / large, 0),
+        loser=loser,
+        small=small,
+        large=large,
     )
     return Claim(subject, "cost", "settled", index, sentence)

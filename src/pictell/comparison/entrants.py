@@ -64,18 +64,25 @@ class Entrant:
         return replace(self, config=replace(self.config, search=search))
 
 
-def resolve_entrants(items: Sequence[Path | str]) -> list[Entrant]:
+def resolve_entrants(items: Sequence[Path | str], *, at_least: int = 2) -> list[Entrant]:
     """Find the config and the run folder of each item.
 
+    Args:
+        items: Config files and run folders.
+        at_least: How many there must be.
+
     Raises:
-        InputError: Fewer than two items, an item that is neither a config file nor a finished run
+        InputError: Fewer items, an item that is neither a config file nor a finished run
             folder, two items with the same run folder, or a run that was trained with other options
             than its config file holds now.
     """
-    if len(items) < 2:
-        raise InputError(
-            f"a comparison needs at least two config files or run folders, not {len(items)}"
+    if len(items) < at_least:
+        needed = (
+            "a comparison needs at least two config files or run folders"
+            if at_least == 2
+            else "a report needs at least one run folder"
         )
+        raise InputError(f"{needed}, not {len(items)}")
     places = [_config_and_run(Path(item)) for item in items]
     names = _short_names([run.path for _, run in places])
     entrants = [

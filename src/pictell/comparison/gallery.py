@@ -1,4 +1,4 @@
-"""Which pictures a report shows: where two models differ most, and a few drawn at random.
+"""Which pictures a report shows: the best, the worst, where models differ most, a few at random.
 
     most_different(scored_a, scored_b, count=6)     # positions: b better, a better
 
@@ -29,6 +29,28 @@ def most_different(first: Scored, second: Scored, *, count: int) -> tuple[list[i
     better = [int(i) for i in order[:count] if ahead[i] > 0]
     worse = [int(i) for i in np.argsort(ahead, kind="stable")[:count] if ahead[i] < 0]
     return better, worse
+
+
+def best_and_worst(scored: Sequence[Scored], *, count: int) -> tuple[list[int], list[int]]:
+    """Positions with the highest and with the lowest mean score over the models.
+
+    No picture is in both, however few there are.
+    """
+    order = np.argsort(-_table(scored).mean(axis=0), kind="stable")
+    count = min(count, len(order) // 2)
+    worst = order[::-1][:count]
+    return [int(i) for i in order[:count]], [int(i) for i in worst]
+
+
+def most_spread(scored: Sequence[Scored], *, count: int) -> list[int]:
+    """Positions where the best and the worst of several models are furthest apart; most first."""
+    table = _table(scored)
+    spread = table.max(axis=0) - table.min(axis=0)
+    return [int(i) for i in np.argsort(-spread, kind="stable")[:count] if spread[i] > 0]
+
+
+def _table(scored: Sequence[Scored]) -> np.ndarray:
+    return np.stack([_scores(one, CHOSEN_BY) for one in scored])  # (models, pictures)
 
 
 def random_pictures(total: int, *, count: int, seed: int) -> list[int]:

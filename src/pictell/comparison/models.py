@@ -130,6 +130,7 @@ def describe_model(
             name: _interval(metric, resamples, seed) for name, metric in scored.forced.items()
         },
         "attention_floor": attention_floor(run, scored),
+        "attention": result.get("attention"),
         "beams": {
             str(beam): {
                 "scores": {
@@ -209,6 +210,12 @@ def _validation(
     return None
 
 
+def tokenized_references(run: RunFolder, scored: Scored) -> list[list[list[str]]]:
+    """For each picture its references in words, as the scores see them."""
+    tokenize = _cached_tokenize(run.config.data.language)
+    return [[tokenize(text) for text in row["references"]] for row in scored.predictions]
+
+
 def attention_floor(run: RunFolder, scored: Scored) -> float | None:
     """The least value that the attention term of the loss can take on the split's captions.
 
@@ -220,10 +227,9 @@ def attention_floor(run: RunFolder, scored: Scored) -> float | None:
     used = scored.results[scored.beam]["teacher_forced"]["regularisation"] > 0
     if not used or config.train.alpha_c == 0 or config.train.alpha_target != "one":
         return None
-    tokenize = _cached_tokenize(config.data.language)
     lengths = [
-        min(len(tokenize(caption)), config.data.max_length) + 1  # and <end>
-        for row in scored.predictions
-        for caption in row["references"]
+        min(len(words), config.data.max_length) + 1  # and <end>
+        for references in tokenized_references(run, scored)
+        for words in references
     ]
     return float(np.mean((1 - np.array(lengths) / regions) ** 2)) * config.train.alpha_c

@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pictell.comparison.wording import listed
+from pictell.translations import Language, say, translate
+
 Model = Mapping[str, Any]
 Group = Literal["quality", "likelihood", "cost"]
 
@@ -36,6 +39,13 @@ class Claim:
     sentence: str
 
 
+def subject_name(subject: str, language: Language) -> str:
+    """What a claim's subject is called in a sentence."""
+    name, _, beam = subject.partition(" (beam ")
+    known = translate(language, name)
+    return f"{known}{say(language, ' (beam {beam})', beam=beam.rstrip(')'))}" if beam else known
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two models, and their positions in the comparison."""
@@ -44,6 +54,13 @@ class Pair:
     second: Model
     first_index: int
     second_index: int
+    language: Language = "en"
+
+    def say(self, text: str, /, **values: Any) -> str:
+        """A sentence in the language; `both` and `subject` are filled in as they are to be read."""
+        if "subject" in values:
+            values["subject"] = subject_name(values["subject"], self.language)
+        return say(self.language, text, both=self.both, **values)
 
     @property
     def models(self) -> tuple[Model, Model]:
@@ -53,7 +70,7 @@ class Pair:
     @property
     def both(self) -> str:
         """Both names, to read."""
-        return f"{self.first['name']} and {self.second['name']}"
+        return listed([self.first["name"], self.second["name"]], self.language)
 
     def order(self, second_wins: bool) -> tuple[str, str, int]:
         """Names of winner and loser, and the winner's position."""
@@ -67,9 +84,13 @@ class Pair:
         values = list(shown)
         if winner == self.second_index:
             values.reverse()
-        return " against ".join(values)
+        return self.say("{better} against {worse}", better=values[0], worse=values[1])
 
     def equal(self, subject: str, group: Group, value: str) -> Claim:
         """Both have the same value."""
-        sentence = f"There is no difference in {subject}: {self.both} both have {value}."
+        sentence = self.say(
+            "There is no difference in {subject}: {both} both have {value}.",
+            subject=subject,
+            value=value,
+        )
         return Claim(subject, group, "equal", None, sentence)

@@ -31,13 +31,16 @@ def forced_claim(pair: Pair, subject: str, key: str, entry: Mapping[str, float] 
     values = [model["teacher_forced"][key] for model in pair.models]
     sizes = [model["vocabulary"] for model in pair.models]
     if sizes[0] != sizes[1]:
-        sentence = (
-            f"The {subject} of {pair.both} cannot be compared: their vocabularies have "
-            f"{sizes[0]:,} and {sizes[1]:,} words."
+        sentence = pair.say(
+            "The {subject} of {both} cannot be compared: their vocabularies have {first:,} and "
+            "{second:,} words.",
+            subject=subject,
+            first=sizes[0],
+            second=sizes[1],
         )
         return Claim(subject, "likelihood", "open", None, sentence)
     lower_wins = key == "cross_entropy"
-    unit = " nats a word" if lower_wins else ""
+    unit = pair.say(" nats a word") if lower_wins else ""
     if entry is None:
         return _without_interval(pair, subject, values, lower_wins, unit)
     return _with_interval(pair, subject, "likelihood", values, entry, lower_wins, unit)
@@ -54,23 +57,37 @@ def _with_interval(
 ) -> Claim:
     low, high = entry["low"], entry["high"]
     p_value = p_text(entry["p_value"], int(entry["resamples"]))
-    word = "lower" if lower_wins else "higher"
+    word = pair.say("lower" if lower_wins else "higher")
     if entry["difference"] == low == high == 0:
         return pair.equal(subject, group, number(values[0]))
     if low <= 0 <= high:
-        sentence = (
-            f"The numbers do not settle whose {subject} is {word}: {pair.second['name']}'s differs "
-            f"from {pair.first['name']}'s by {signed(entry['difference'])}{unit}, and the 95 % "
-            f"interval {number(low)} to {number(high)} includes 0 ({p_value})."
+        sentence = pair.say(
+            "The numbers do not settle whose {subject} is {word}: {second}'s differs from "
+            "{first}'s by {by}, and the 95 % interval {low} to {high} includes 0 ({p_value}).",
+            subject=subject,
+            word=word,
+            second=pair.second["name"],
+            first=pair.first["name"],
+            by=signed(entry["difference"]) + unit,
+            low=number(low),
+            high=number(high),
+            p_value=p_value,
         )
         return Claim(subject, group, "open", None, sentence)
     winner, loser, index = pair.order((low > 0) != lower_wins)
     least, most = sorted((abs(low), abs(high)))
-    by = number(abs(entry["difference"])) + unit
-    sentence = (
-        f"{winner}'s {subject} is {word} than {loser}'s by {by} "
-        f"(95 % interval {number(least)} to {number(most)}, {p_value}): "
-        f"{pair.against([number(value) for value in values], index)}."
+    sentence = pair.say(
+        "{winner}'s {subject} is {word} than {loser}'s by {by} (95 % interval {low} to {high}, "
+        "{p_value}): {values}.",
+        winner=winner,
+        subject=subject,
+        word=word,
+        loser=loser,
+        by=number(abs(entry["difference"])) + unit,
+        low=number(least),
+        high=number(most),
+        p_value=p_value,
+        values=pair.against([number(value) for value in values], index),
     )
     return Claim(subject, group, "settled", index, sentence)
 
@@ -81,10 +98,14 @@ def _without_interval(
     if values[0] == values[1]:
         return pair.equal(subject, "likelihood", number(values[0]))
     winner, loser, index = pair.order((values[1] < values[0]) == lower_wins)
-    word = "lower" if lower_wins else "higher"
-    shown = pair.against([number(value) for value in values], index)
-    sentence = (
-        f"{winner}'s {subject} is {word} than {loser}'s by {number(abs(values[1] - values[0]))}"
-        f"{unit} ({shown}), but without an interval the numbers do not settle it."
+    sentence = pair.say(
+        "{winner}'s {subject} is {word} than {loser}'s by {by} ({values}), but without an interval "
+        "the numbers do not settle it.",
+        winner=winner,
+        subject=subject,
+        word=pair.say("lower" if lower_wins else "higher"),
+        loser=loser,
+        by=number(abs(values[1] - values[0])) + unit,
+        values=pair.against([number(value) for value in values], index),
     )
     return Claim(subject, "likelihood", "open", None, sentence)

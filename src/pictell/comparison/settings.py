@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pictell.config import Config, flatten
+from pictell.translations import Language, say
 
 # Different values of these change where files lie or how often something is written, not a result;
 # the beam widths of a comparison are its own.
@@ -64,6 +65,7 @@ def warnings_of(
     differences: Sequence[Mapping[str, Any]],
     *,
     pictures: int,
+    language: Language = "en",
 ) -> list[str]:
     """What a reader has to know before believing the comparison, one sentence each.
 
@@ -71,48 +73,82 @@ def warnings_of(
         models: The `models` of comparison.json.
         differences: From `option_differences`.
         pictures: How many were captioned.
+        language: Of the sentences.
     """
     found = []
     if pictures < FEW_PICTURES:
         found.append(
-            f"Only {pictures} pictures were captioned: intervals from so few are too narrow, and "
-            "what is called settled below need not be."
+            say(
+                language,
+                "Only {pictures} pictures were captioned: intervals from so few are too narrow, "
+                "and what is called settled below need not be.",
+                pictures=pictures,
+            )
         )
     others = [d for d in differences if d["option"] != "decoder.name"]
     if others:
-        listed = "; ".join(
+        options = "; ".join(
             f"{d['option']} ({', '.join(str(value) for value in d['values'])})" for d in others
         )
         found.append(
-            "The configs differ in more than the decoder, so that a difference in score need not "
-            f"come from the decoder: {listed}."
+            say(
+                language,
+                "The configs differ in more than the decoder, so that a difference in score need "
+                "not come from the decoder: {options}.",
+                options=options,
+            )
         )
     first = models[0]
     for model in models[1:]:
         if not same_training_machine(first, model):
             found.append(
-                f"{first['name']} and {model['name']} were trained on different hardware, "
-                "precision or number of processes: their times and memory cannot be compared "
-                f"({_machine_text(first)}; {_machine_text(model)})."
+                say(
+                    language,
+                    "{first} and {second} were trained on different hardware, precision or number "
+                    "of processes: their times and memory cannot be compared ({one}; {other}).",
+                    first=first["name"],
+                    second=model["name"],
+                    one=_machine_text(first, language),
+                    other=_machine_text(model, language),
+                )
             )
         if first["vocabulary"] != model["vocabulary"]:
             found.append(
-                f"{first['name']} knows {first['vocabulary']:,} words and {model['name']} "
-                f"{model['vocabulary']:,}: cross-entropy and top-5 accuracy of different "
-                "vocabularies cannot be compared."
+                say(
+                    language,
+                    "{first} knows {words:,} words and {second} {others:,}: cross-entropy and "
+                    "top-5 accuracy of different vocabularies cannot be compared.",
+                    first=first["name"],
+                    words=first["vocabulary"],
+                    second=model["name"],
+                    others=model["vocabulary"],
+                )
             )
         if _other_encoder_weights(first["encoder"], model["encoder"]):
             found.append(
-                f"{first['name']} and {model['name']} look through {first['encoder']['name']} with "
-                "different weights."
+                say(
+                    language,
+                    "{first} and {second} look through {encoder} with different weights.",
+                    first=first["name"],
+                    second=model["name"],
+                    encoder=first["encoder"]["name"],
+                )
             )
-    for model in models:
-        if model["data_sha256"] != model["trained_on_sha256"]:
-            found.append(
-                f"{model['name']} was trained on another version of the data set "
-                f"(sha256 {model['trained_on_sha256'][:12]}) than it is scored on."
-            )
-    return found
+    return found + [_other_data(model, language) for model in models if _was_other_data(model)]
+
+
+def _was_other_data(model: Mapping[str, Any]) -> bool:
+    return model["data_sha256"] != model["trained_on_sha256"]
+
+
+def _other_data(model: Mapping[str, Any], language: Language) -> str:
+    return say(
+        language,
+        "{name} was trained on another version of the data set (sha256 {sha256}) than it is "
+        "scored on.",
+        name=model["name"],
+        sha256=model["trained_on_sha256"][:12],
+    )
 
 
 def _other_encoder_weights(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
@@ -121,10 +157,14 @@ def _other_encoder_weights(first: Mapping[str, Any], second: Mapping[str, Any]) 
     return frozen and first["name"] == second["name"] and first["key"] != second["key"]
 
 
-def _machine_text(model: Mapping[str, Any]) -> str:
+def _machine_text(model: Mapping[str, Any], language: Language) -> str:
     hardware, training = model["hardware"], model["training"]
-    device = hardware.get("gpu") or hardware.get("processor")
-    return (
-        f"{model['name']}: {device}, {hardware.get('cores')} cores, precision "
-        f"{training['precision']}, {training['processes']} process(es)"
+    return say(
+        language,
+        "{name}: {device}, {cores} cores, precision {precision}, {processes} process(es)",
+        name=model["name"],
+        device=hardware.get("gpu") or hardware.get("processor"),
+        cores=hardware.get("cores"),
+        precision=training["precision"],
+        processes=training["processes"],
     )

@@ -8,6 +8,10 @@ What is not known (None) is a dash.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from pictell.translations import Language
+
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 
@@ -54,8 +58,10 @@ def p_text(p_value: float, resamples: int) -> str:
     return f"p {sign} {p_value:.3f}" if p_value >= 0.0005 else f"p {sign} {p_value:.1e}"
 
 
-def listed(words: list[str]) -> str:
+def listed(words: Sequence[str], language: Language = "en") -> str:
     """a, b and c."""
     if len(words) < 2:
         return "".join(words)
+    if language == "zh":
+        return "、".join(words[:-1]) + "和" + words[-1]
     return ", ".join(words[:-1]) + " and " + words[-1]

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pictell.errors import MissingExtraError
+from pictell.translations import Language, say, translate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MODEL_COLOURS = 6  # --m0 to --m5 in report.css; further models begin anew
+MODEL_COLOURS = 10  # --m0 to --m9 in report.css; further models begin anew
 # Placeholders that nothing else is drawn in.
 _INK, _RULE = "#010203", "#040506"
 _MODELS = [f"#0a0b{n:02x}" for n in range(0x10, 0x10 + MODEL_COLOURS)]
@@ -29,7 +30,7 @@ _REPLACED = {
     _RULE: "var(--rule)",
     **{colour: f"var(--m{n})" for n, colour in enumerate(_MODELS)},
 }
-_MARKERS = "osD^vP"
+_MARKERS = "osD^vPXhp*"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ _PANELS = (
 )
 
 
-def curve_figures(models: Sequence[Mapping[str, Any]]) -> list[CurveFigure]:
+def curve_figures(
+    models: Sequence[Mapping[str, Any]], language: Language = "en"
+) -> list[CurveFigure]:
     """A figure for each quantity that the logs hold; none where no model has a log.
 
     The loss is left out when it is the cross-entropy, that is, when no model has an attention term.
@@ -69,7 +72,14 @@ def curve_figures(models: Sequence[Mapping[str, Any]]) -> list[CurveFigure]:
     if not any(model["curves"]["epoch"] for model in models):
         return []
     panels = [p for p in _PANELS if p.key != "loss" or _has_attention_term(models)]
-    return [CurveFigure(panel.title, panel.note, _draw(panel, models)) for panel in panels]
+    return [
+        CurveFigure(
+            translate(language, panel.title),
+            translate(language, panel.note),
+            _draw(panel, models, language),
+        )
+        for panel in panels
+    ]
 
 
 def _has_attention_term(models: Sequence[Mapping[str, Any]]) -> bool:
@@ -77,7 +87,7 @@ def _has_attention_term(models: Sequence[Mapping[str, Any]]) -> bool:
     return any(val["loss"] != val["cross_entropy"] for val in values)
 
 
-def _draw(panel: _Panel, models: Sequence[Mapping[str, Any]]) -> str:
+def _draw(panel: _Panel, models: Sequence[Mapping[str, Any]], language: Language) -> str:
     try:
         import matplotlib
         from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -94,8 +104,16 @@ def _draw(panel: _Panel, models: Sequence[Mapping[str, Any]]) -> str:
         _style(axes, panel)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    label = f"{panel.title} over epochs ({panel.note})"
-    return _for_page(file.getvalue(), label, prefix=re.sub(r"\W", "", panel.key))
+    label = say(
+        language,
+        "{title} over epochs ({note})",
+        title=translate(language, panel.title),
+        note=translate(language, panel.note),
+    )
+    # Translated here: matplotlib's own font has no Chinese letters to measure.
+    svg = file.getvalue().replace(">epoch<", f">{translate(language, 'epoch')}<")
+    svg = svg.replace(" %<", say(language, "{value}<", value=" %"))
+    return _for_page(svg, label, prefix=re.sub(r"\W", "", panel.key))
 
 
 def _draw_model(axes: Axes, panel: _Panel, model: Mapping[str, Any], index: int) -> None:

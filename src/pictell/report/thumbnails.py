@@ -1,6 +1,7 @@
-"""Pictures inside the page: small JPEGs as data URIs.
+"""Pictures inside the page: small JPEGs as data URIs, all together within a budget.
 
-    thumbnail("photos/dog.jpg", side=320)      # "data:image/jpeg;base64,..."
+    thumbnails = Thumbnails(["photos/dog.jpg", "photos/cat.jpg"])
+    thumbnails.of("photos/dog.jpg")      # "data:image/jpeg;base64,..."
 
 They are encoded anew, so that nothing of a photograph's metadata (its place, say) is passed on.
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -16,8 +19,40 @@ from PIL import Image
 from pictell.data.images import read_image
 from pictell.errors import InputError
 
+BUDGET = 9_000_000  # bytes of pictures in a page, as base64
+_SIDES = (480, 360, 240, 160)  # pixels; the first at which all fit is taken
 
-def thumbnail(path: str | Path, *, side: int = 320, quality: int = 80) -> str | None:
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture in a page: its data URI, and the width and height of the original."""
+
+    uri: str
+    width: int
+    height: int
+
+
+class Thumbnails:
+    """The pictures of a page, all at the size at which they fit together.
+
+    Args:
+        paths: The picture files, as often as they are shown.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._made: dict[str, Thumbnail | None] = {}
+        for side in _SIDES:
+            self._made = {path: thumbnail(path, side=side) for path in dict.fromkeys(paths)}
+            shown = (self._made[path] for path in paths)
+            if sum(len(one.uri) for one in shown if one) <= BUDGET:
+                return
+
+    def of(self, path: str) -> Thumbnail | None:
+        """A picture; None where the file is missing or does not decode."""
+        return self._made[path]
+
+
+def thumbnail(path: str | Path, *, side: int = 320, quality: int = 80) -> Thumbnail | None:
     """A picture file as a data URI, at most `side` pixels wide and high.
 
     Returns:
@@ -26,20 +61,12 @@ def thumbnail(path: str | Path, *, side: int = 320, quality: int = 80) -> str | 
     if not str(path):
         return None
     try:
-        image = read_image(path, draft_size=2 * side)
+        image = read_image(path)
     except InputError:
         return None
+    width, height = image.size
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return jpeg_uri(image, quality=quality)
-
-
-def panel_picture(picture: bytes, *, width: int = 1000, quality: int = 80) -> str:
-    """An encoded picture (PNG or any other) as a JPEG data URI of at most `width` pixels across."""
-    image = read_image(picture, name="attention picture")
-    if image.width > width:
-        height = max(1, round(image.height * width / image.width))
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
-    return jpeg_uri(image, quality=quality)
+    return Thumbnail(jpeg_uri(image, quality=quality), width, height)
 
 
 def jpeg_uri(image: Image.Image, *, quality: int) -> str:

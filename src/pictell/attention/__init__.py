@@ -1,0 +1,1 @@
+"""Does attention look at the right place? The numbers behind `pictell evaluate --attention`."""

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-_BLOCK_BYTES = 1 << 20  # of k + q: half of a present core's second-level cache
+_BLOCK_BYTES = 1 << 20  # of k + q for each thread: half of a present core's second-level cache
 
 
 class AdditiveScoring:
@@ -62,9 +62,14 @@ class AdditiveScoring:
         if "scores" in self._fused and queries.shape[1] == 1:
             return self._fused["scores"](keys, queries[:, 0], vector)[:, None]
         scores = keys.new_empty(len(keys), queries.shape[1], keys.shape[1])
+        room = keys.new_empty(0)  # the same memory for all blocks, which the cache then holds
         for rows in _blocks(keys, queries.shape[1]):
             for part in _regions(keys, queries.shape[1]):
-                summed = keys[rows, None, part] + queries[rows, :, None]  # (b, K, l, A)
+                block, asked = keys[rows, None, part], queries[rows, :, None]
+                shape = torch.broadcast_shapes(block.shape, asked.shape)  # (b, K, l, A)
+                if room.numel() < shape.numel():
+                    room = keys.new_empty(shape.numel())
+                summed = torch.add(block, asked, out=room[: shape.numel()].view(shape))
                 scores[rows, :, part] = self._function(summed) @ vector
         return scores
 
@@ -161,10 +166,14 @@ class AdditiveScoring:
         return value.square_().neg_().add_(1)
 
 
+def _block_bytes() -> int:
+    return _BLOCK_BYTES * torch.get_num_threads()
+
+
 def _blocks(keys: Tensor, queries: int) -> Iterator[slice]:
     size = len(keys)
     if keys.device.type == "cpu" and size:
-        size = max(1, _BLOCK_BYTES // (queries * keys[0].nbytes))
+        size = max(1, _block_bytes() // (queries * keys[0].nbytes))
     for start in range(0, len(keys), max(1, size)):
         yield slice(start, start + size)
 
@@ -174,7 +183,7 @@ def _regions(keys: Tensor, queries: int) -> Iterator[slice]:
     regions = keys.shape[1]
     size = regions
     if keys.device.type == "cpu" and len(keys):
-        size = max(1, min(regions, _BLOCK_BYTES // (queries * keys[0, 0].nbytes)))
+        size = max(1, min(regions, _block_bytes() // (queries * keys[0, 0].nbytes)))
     for start in range(0, regions, size):
         yield slice(start, start + size)
 

@@ -24,6 +24,8 @@ from pictell.config import DecoderConfig
 from pictell.decoders.additive import AdditiveScoring
 from pictell.decoders.attending_lstm import Weights, attending_lstm
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
+from pictell.decoders.lstm import next_state
+from pictell.decoders.repeated import RepeatedLinear, WordGates
 
 
 class AttentionDecoder(Decoder):
@@ -54,11 +56,12 @@ class AttentionDecoder(Decoder):
         # one product. nn.Linear draws weights by the width it reads, so that stacking them changes
         # nothing in how they start.
         self._widths = [attention, feature_size * config.gate, 4 * hidden]
-        self.from_hidden = nn.Linear(hidden, sum(self._widths))
+        self.from_hidden = RepeatedLinear(hidden, sum(self._widths))
         self.from_word = nn.Linear(config.embedding_size, 4 * hidden)
-        self.from_context = nn.Linear(feature_size, 4 * hidden, bias=False)
+        self.from_context = RepeatedLinear(feature_size, 4 * hidden, bias=False)
         self.dropout = nn.Dropout(config.dropout)
-        self.vocabulary = nn.Linear(hidden, self.vocab_size)
+        self.vocabulary = RepeatedLinear(hidden, self.vocab_size)
+        self._word_gates = WordGates()
         self._reset(hidden**-0.5)
 
     def _reset(self, bound: float) -> None:
@@ -93,9 +96,7 @@ class AttentionDecoder(Decoder):
         if self.config.gate:
             context = context * gate.sigmoid()
         gates = word_gates + hidden_gates + self.from_context(context)
-        take, forget, new, give = gates.chunk(4, dim=-1)  # torch's order: input, forget, cell, out
-        cell = forget.sigmoid() * cell + take.sigmoid() * new.tanh()
-        return give.sigmoid() * cell.tanh(), cell, attention
+        return *next_state(gates, cell), attention
 
     def compile_loops(self) -> bool:
         return self.scoring.compile()
@@ -156,6 +157,8 @@ class AttentionDecoder(Decoder):
 
     def step(self, state: State, words: Tensor) -> Step:
         keys, features = state.images
-        word_gates = self.from_word(self.embedding(words))
+        word_gates = self._word_gates(
+            words, self.embedding.weight, self.from_word.weight, self.from_word.bias
+        )
         hidden, cell, attention = self._advance(keys, features, word_gates, *state.beams)
         return Step(self.vocabulary(hidden), State(state.images, (hidden, cell)), attention)

@@ -59,6 +59,17 @@ def read_word(gates: Tensor, cell: Tensor, out: Tensor) -> tuple[Tensor, Cell]:
     return after, Cell(take, forget, new, give, cell, tanh)
 
 
+def next_state(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for any leading axes, (..., 4H) and (..., H), and with automatic differentiation.
+
+    Returns:
+        The new hidden and cell state.
+    """
+    take, forget, new, give = gates.chunk(4, dim=-1)
+    cell = forget.sigmoid() * cell + take.sigmoid() * new.tanh()
+    return give.sigmoid() * cell.tanh(), cell
+
+
 def through_cell(cell: Cell, d_hidden: Tensor, d_cell: Tensor, d_gates: Tensor) -> None:
     """Fill the gradients of the gates, (n, 4H), and make `d_cell` that of the cell before."""
     d_take, d_forget, d_new, d_give = d_gates.chunk(4, dim=1)

@@ -19,7 +19,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from pictell.config import DecoderConfig
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
-from pictell.decoders.lstm import lstm_over_words
+from pictell.decoders.lstm import lstm_over_words, next_state
+from pictell.decoders.repeated import RepeatedLinear, RepeatedProduct, WordGates
 
 
 class _BatchNorm(nn.BatchNorm1d):
@@ -44,7 +45,8 @@ class RNNDecoder(Decoder):
         self.initial_cell = nn.Sequential(nn.Linear(feature_size, hidden), _BatchNorm(hidden))
         self.lstm = nn.LSTM(config.embedding_size, hidden)
         self.dropout = nn.Dropout(config.dropout)
-        self.vocabulary = nn.Linear(hidden, self.vocab_size)
+        self.vocabulary = RepeatedLinear(hidden, self.vocab_size)
+        self._word_gates, self._hidden_gates = WordGates(), RepeatedProduct()
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         nn.init.uniform_(self.vocabulary.weight, -0.1, 0.1)
         nn.init.zeros_(self.vocabulary.bias)
@@ -83,10 +85,8 @@ class RNNDecoder(Decoder):
 
     def step(self, state: State, words: Tensor) -> Step:
         hidden, cell = state.beams  # (B, K, H)
-        new_hidden, new_cell = torch.lstm_cell(
-            self.embedding(words).flatten(0, 1),
-            (hidden.flatten(0, 1), cell.flatten(0, 1)),
-            *self.lstm.all_weights[0],
-        )  # (B * K, H)
-        new_hidden, new_cell = new_hidden.view_as(hidden), new_cell.view_as(cell)
-        return Step(self.vocabulary(new_hidden), State((), (new_hidden, new_cell)), None)
+        from_word, recurrent, bias, second_bias = self.lstm.all_weights[0]
+        word_gates = self._word_gates(words, self.embedding.weight, from_word, bias)
+        gates = word_gates + self._hidden_gates(hidden, recurrent, second_bias)  # (B, K, 4H)
+        hidden, cell = next_state(gates, cell)
+        return Step(self.vocabulary(hidden), State((), (hidden, cell)), None)

@@ -502,7 +502,7 @@ def _serve(arguments: list[str]) -> None:
 def _bench(arguments: list[str]) -> None:
     parser = _parser(
         "bench",
-        "[encode|train|decode|start|growth|all] [options]",
+        "[encode|train|decode|start|growth|gpu|all] [options]",
         "Measure speed and memory against the textbook's code in the same run. Results that are "
         "not equal are an error.",
     )

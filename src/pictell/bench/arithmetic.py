@@ -5,6 +5,10 @@ product has two more behind it, one for each of its factors, unless a factor nee
 
 Axes: B captions, C cells, L regions, D feature width, E word width, A attention width, H hidden,
 T words (N = B T), V vocabulary.
+
+Bytes are those that pass between memory (or the processor's shared cache) and a core: an operation
+takes at least what its arithmetic takes at the pace of a large product, and at least what its bytes
+take. The sum of the larger of the two is the least time in which it could be done this way.
 """
 
 from __future__ import annotations
@@ -30,41 +34,113 @@ class Shapes:
     vocabulary: int = 2538
 
 
-def product(name: str, m: int, k: int, n: int, *, passes: int) -> Term:
-    """`passes` products of the size (m x k)(k x n)."""
+def product(name: str, m: int, k: int, n: int, *, passes: int, steps: int = 1) -> Term:
+    """`passes` products of the size (m x k)(k x n).
+
+    Args:
+        name: What is computed.
+        m: Rows.
+        k: Width that is summed over.
+        n: Columns.
+        passes: 1 forward, 2 with the gradient of one factor, 3 with those of both.
+        steps: Words of a recurrence, m / steps rows each: forward and for the gradient of the rows
+            the other factor is read anew at each; its own gradient is one product.
+    """
+    weights = k * n * (steps * min(passes, 2) + max(passes - 2, 0))
     return Term(
-        name=name, shape=f"{passes} x ({m} x {k})({k} x {n})", gflop=2e-9 * m * k * n * passes
+        name=name,
+        shape=f"{passes} x ({m} x {k})({k} x {n})",
+        gflop=2e-9 * m * k * n * passes,
+        megabytes=4e-6 * (m * (k + n) * passes + weights),
     )
 
 
 def rnn_step(s: Shapes) -> list[Term]:
-    """Forward and backward of the RNN decoder; the features are frozen."""
+    """Forward and backward of the RNN decoder, and Adam; the features are frozen."""
     b, n, d, w, v = s.captions, s.real_words, s.features, s.width, s.vocabulary
+    parameters = v * w + 2 * d * w + 8 * w * w + w * v
     return [
         product("first states", b, d, 2 * w, passes=2),
         product("words to gates", n, w, 4 * w, passes=3),
-        product("state to gates", n, w, 4 * w, passes=3),
+        product("state to gates", n, w, 4 * w, passes=3, steps=n // b),
         product("vocabulary", n, w, v, passes=3),
+        update(parameters),
     ]
 
 
 def attention_step(s: Shapes) -> list[Term]:
-    """Forward and backward of the attention decoder; the features are frozen."""
+    """Forward and backward of the attention decoder, and Adam; the features are frozen."""
     b, n, c, r, d, w, v = (
         *(s.captions, s.real_words, s.cells, s.regions, s.features, s.width, s.vocabulary),
     )
-    score = "per region and word: sum, function, weighted sum, and their derivatives"
+    steps = n // b
+    parameters = v * w + 3 * d * w + 5 * w * w + w * d + 4 * w * w + 4 * w * d + w * v
     return [
         product("keys of the cells", b * c, d, w, passes=2),
         product("keys pooled to regions", b * r, c, w, passes=2),
         product("first states", b, d, 2 * w, passes=2),
         product("words to gates", n, w, 4 * w, passes=3),
-        product("state to query, gate, gates", n, w, w + d + 4 * w, passes=3),
-        Term(name="scores", shape=score, gflop=1e-9 * n * r * w * 10),
+        product("state to query, gate, gates", n, w, w + d + 4 * w, passes=3, steps=steps),
+        scores(n, r, w, keys=b * r * w * (2 * steps + 2), backward=True),
         product("attention to cells", n, r, c, passes=2),
-        product("context", n, c, d, passes=2),
-        product("context to gates", n, d, 4 * w, passes=3),
+        context(n, c, d, read=b * c * d * 2 * steps, passes=2),
+        product("context to gates", n, d, 4 * w, passes=3, steps=steps),
         product("vocabulary", n, w, v, passes=3),
+        update(parameters),
+    ]
+
+
+def scores(n: int, regions: int, width: int, *, keys: int, backward: bool) -> Term:
+    """Scores of n queries; `keys` numbers are read in all."""
+    done = "sum, function, weighted sum" + (", and their derivatives" if backward else "")
+    return Term(
+        name="scores",
+        shape=f"per region and word: {done}",
+        gflop=1e-9 * n * regions * width * (10 if backward else 4),
+        megabytes=4e-6 * keys,
+    )
+
+
+def context(n: int, cells: int, features: int, *, read: int = 0, passes: int) -> Term:
+    """Sums of cells, each caption's its own, so that features are read for each."""
+    return Term(
+        name="context",
+        shape=f"{passes} x {n} x (1 x {cells})({cells} x {features})",
+        gflop=2e-9 * n * cells * features * passes,
+        megabytes=4e-6 * read,
+    )
+
+
+def update(parameters: int) -> Term:
+    """The gradient's norm, and Adam: each number is read and written with its two moments."""
+    return Term(
+        name="norm and Adam",
+        shape=f"{parameters:,} parameters, 8 numbers each",
+        gflop=1e-9 * 15 * parameters,
+        megabytes=4e-6 * 8 * parameters,
+    )
+
+
+def beam_search_terms(s: Shapes, rows: list[int], *, beam: int, attention: bool) -> list[Term]:
+    """Writing captions: `rows` captions are read at each step, of `rows / beam` pictures."""
+    b, c, r, d, w, v = s.captions, s.cells, s.regions, s.features, s.width, s.vocabulary
+    n, steps = sum(rows), len(rows)
+    terms = [
+        product("first states", b, d, 2 * w, passes=1),
+        product("vocabulary", n, w, v, passes=1, steps=steps),
+    ]
+    if not attention:
+        return [*terms, product("state to gates", n, w, 4 * w, passes=1, steps=steps)]
+    pictures = n // beam
+    return [
+        *terms,
+        product("keys of the cells", b * c, d, w, passes=1),
+        product("keys pooled to regions", b * r, c, w, passes=1),
+        product("state to query, gate, gates", n, w, w + d + 4 * w, passes=1, steps=steps),
+        scores(n, r, w, keys=pictures * r * w, backward=False),
+        product("attention to cells", n, r, c, passes=1),
+        context(n, c, d, read=pictures * c * d, passes=1),
+        product("context to gates", n, d, 4 * w, passes=1, steps=steps),
     ]
 
 

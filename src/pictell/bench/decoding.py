@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pictell.bench.arithmetic import Shapes
-from pictell.bench.case import PICTELL, Case, textbook
+from pictell.bench.arithmetic import Shapes, beam_search_terms
+from pictell.bench.case import PICTELL, Case, Term, textbook
 from pictell.bench.inputs import caption_lengths
 from pictell.bench.training import CELLS, GRID, TrainingStep, as_textbook
 from pictell.data.text import END
-from pictell.decoders.base import Decoder
-from pictell.decoders.search import beam_search
+from pictell.decoders.base import Decoder, State, Step
+from pictell.decoders.search import StepFunction, beam_search
 from pictell.metrics import score_captions
 
 LENGTH_PENALTY, MAX_LENGTH = 0.7, 30
@@ -80,10 +80,12 @@ class BeamSearch(Case):
             for picture in features
         ]
 
-    def ours(self, decoder: Decoder, features: Tensor) -> list[list[int]]:
+    def ours(
+        self, decoder: Decoder, features: Tensor, *, step: StepFunction | None = None
+    ) -> list[list[int]]:
         """The best caption of each picture."""
         found = beam_search(
-            decoder.step,
+            step or decoder.step,
             decoder.start(features),
             len(features),
             beam=self.beam,
@@ -92,6 +94,21 @@ class BeamSearch(Case):
             device=features.device,
         )
         return [hypotheses[0].words for hypotheses in found]
+
+    def arithmetic(self) -> list[Term]:
+        """Of the steps that the search really makes."""
+        decoder, features = self.build()
+        rows: list[int] = []
+        step = decoder.step
+
+        def counted(state: State, words: Tensor) -> Step:
+            rows.append(words.numel())
+            return step(state, words)
+
+        with torch.inference_mode():
+            self.ours(decoder, features, step=counted)
+        attention = decoder.config.name == "attention"
+        return beam_search_terms(self.step.shapes, rows, beam=self.beam, attention=attention)
 
     def check(self) -> None:
         """The same captions, of sensible length."""

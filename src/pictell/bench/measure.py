@@ -13,16 +13,17 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from pictell.bench.case import PICTELL, TEXTBOOK, Case
+from pictell.bench.case import PICTELL, TEXTBOOK, Case, Term
 from pictell.errors import InputError
 
 _SIDE = 2048  # of the matrix product that everything is compared with
+_READ_BYTES = 64_000_000  # about what one word of a training step reads: weights, keys, features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +47,37 @@ class Measured:
     Attributes:
         case: The operation.
         timings: By way.
-        gflop: Of pictell's way.
+        terms: The parts of pictell's arithmetic.
         pace: GFLOP/s of a 2048 x 2048 x 2048 matrix product in the same run.
+        bandwidth: GB/s at which 64 MB are read again and again in the same run.
         memory_mb: Peak memory by way, in MB (10^6 bytes) above that of the imports.
     """
 
     case: Case
     timings: Mapping[str, Timing]
-    gflop: float
+    terms: Sequence[Term]
     pace: float
+    bandwidth: float
     memory_mb: Mapping[str, float]
+
+    @property
+    def gflop(self) -> float:
+        """Of pictell's way."""
+        return sum(term.gflop for term in self.terms)
+
+    @property
+    def roofline(self) -> float | None:
+        """The least seconds that its arithmetic and its bytes allow, term by term.
+
+        Williams, Waterman and Patterson 2009: a part takes what its operations take at the pace of
+        the product, or what its bytes take at the bandwidth, whichever is more.
+        """
+        if not self.terms:
+            return None
+        return sum(
+            max(term.gflop / self.pace, term.megabytes / 1e3 / self.bandwidth)
+            for term in self.terms
+        )
 
     @property
     def ratio(self) -> float | None:
@@ -105,16 +127,24 @@ def matrix_pace(device: torch.device | None = None, repeats: int = 10) -> float:
     return 2 * _SIDE**3 / timing.median / 1e9
 
 
+def read_bandwidth(device: torch.device | None = None, repeats: int = 20) -> float:
+    """GB/s of reading a tensor that is too large for a core's own cache."""
+    read = torch.ones(_READ_BYTES // 4, device=device)
+    timing = alternate({"read": read.sum}, repeats)["read"]
+    return _READ_BYTES / timing.median / 1e9
+
+
 def measure(case: Case, *, repeats: int, memory: bool) -> Measured:
     """All figures of one operation; it is checked first."""
     case.check()
-    pace = matrix_pace()
+    pace, bandwidth = matrix_pace(), read_bandwidth()
     timings = alternate({way: case.prepare(way) for way in case.ways}, repeats)
     return Measured(
         case=case,
         timings=timings,
-        gflop=sum(term.gflop for term in case.arithmetic()),
+        terms=case.arithmetic(),
         pace=max(pace, matrix_pace()),
+        bandwidth=max(bandwidth, read_bandwidth()),
         memory_mb={way: memory_in_child(case, way) for way in case.ways} if memory else {},
     )
 

@@ -14,10 +14,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pictell.bench.arithmetic import Shapes
 from pictell.bench.case import PICTELL, TEXTBOOK, Case
 from pictell.bench.cases import DECODERS, GROUPS, full_cases, quick_cases
 from pictell.bench.decoding import OnePicture
+from pictell.bench.gpu import GpuResult, measure_setting, settings
 from pictell.bench.growth import OPERATIONS, SIZES, exponent, grow, plot
 from pictell.bench.measure import Measured, Timing, measure
 from pictell.bench.start import IMPORTS, Start
@@ -27,7 +30,7 @@ from pictell.errors import InputError
 from pictell.machine import hardware, versions
 from pictell.progress import console
 
-WHAT = (*GROUPS, "start", "growth", "all")
+WHAT = (*GROUPS, "start", "growth", "gpu", "all")
 TRAIN_PICTURES, TRAIN_CAPTIONS, EPOCHS = 6000, 30000, 10  # Flickr8k
 
 
@@ -42,6 +45,7 @@ class Results:
         one_picture: Milliseconds of the parts, from file to caption.
         start: Seconds until something happens.
         growth: Seconds and memory against pictures.
+        gpu: Ways of training on a GPU.
     """
 
     about: dict[str, Any]
@@ -51,6 +55,7 @@ class Results:
     one_picture: dict[str, dict[str, float]] = field(default_factory=dict)
     start: dict[str, Timing] = field(default_factory=dict)
     growth: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    gpu: list[GpuResult] = field(default_factory=list)
 
 
 def run_bench(
@@ -101,12 +106,29 @@ def run_bench(
         for operation in OPERATIONS:
             console.print(f"growth: {operation} at {', '.join(map(str, SIZES))} pictures")
             results.growth[operation] = grow(operation)
+    if what in ("gpu", "all"):
+        _gpu(results)
     print_results(results)
     if out is not None:
         write_results(results, out)
         if results.growth:
             plot(results.growth, out / "growth.svg")
     return results
+
+
+def _gpu(results: Results) -> None:
+    """Measure the ways of training on a GPU, or say what would be measured."""
+    if not torch.cuda.is_available():
+        console.print(
+            f"gpu: there is none; on one, {len(settings())} ways of training would be measured in "
+            "captions per second, peak memory, and as a ratio to the textbook's code:"
+        )
+        for setting in settings():
+            console.print(f"  {setting}", highlight=False)
+        return
+    for setting in settings():
+        console.print(f"{setting} ...")
+        results.gpu.append(measure_setting(setting))
 
 
 def _about(what: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pictell.bench.case import PICTELL, TEXTBOOK
+from pictell.bench.gpu import GpuResult
 from pictell.bench.growth import exponent
 from pictell.bench.measure import Measured, Timing
 from pictell.bench.start import IMPORTS
@@ -46,12 +47,14 @@ def sections(results: Results) -> list[Section]:
         found.append(_start(results.start))
     if results.growth:
         found.append(_growth(results.growth))
+    if results.gpu:
+        found.append(_gpu(results.gpu))
     return found
 
 
 def _operations(operations: Sequence[Measured]) -> Section:
     columns = ["operation", "time, ms", "spread", "rate", "textbook, ms", "spread", "ratio"]
-    columns += ["GFLOP", "of the product's pace", "memory, MB", "textbook's"]
+    columns += ["GFLOP", "of the product's pace", "roofline, ms", "memory, MB", "textbook's"]
     return "Operations", columns, [_row(measured) for measured in operations]
 
 
@@ -68,9 +71,17 @@ def _row(m: Measured) -> list[str]:
         f"{m.ratio:.1f}" if m.ratio else "",
         f"{m.gflop:.1f}" if m.gflop else "",
         f"{share:.0%} of {m.pace:.0f} GFLOP/s" if share else "",
+        _roofline(m),
         f"{m.memory_mb[PICTELL]:.0f}" if PICTELL in m.memory_mb else "",
         f"{m.memory_mb[TEXTBOOK]:.0f}" if TEXTBOOK in m.memory_mb else "",
     ]
+
+
+def _roofline(m: Measured) -> str:
+    """The least time, and what part of the time it is."""
+    if m.roofline is None:
+        return ""
+    return f"{_ms(m.roofline)} ({m.roofline / m.timings[PICTELL].median:.0%})"
 
 
 def _ms(seconds: float) -> str:
@@ -120,6 +131,20 @@ def _growth(growth: Mapping[str, Mapping[str, Sequence[float]]]) -> Section:
     return "Growth with the number of pictures", columns, rows
 
 
+def _gpu(results: Sequence[GpuResult]) -> Section:
+    rows = [
+        [str(r.setting), *([r.failure, "", "", "", ""] if r.failure else _gpu_numbers(r))]
+        for r in results
+    ]
+    columns = ["training", "captions/s", "textbook's", "ratio", "memory, MB", "textbook's"]
+    return "Training on a GPU", columns, rows
+
+
+def _gpu_numbers(r: GpuResult) -> list[str]:
+    rates = [f"{r.captions_per_second:,.0f}", f"{r.textbook:,.0f}", f"{r.ratio:.1f}"]
+    return [*rates, f"{r.peak_mb:,.0f}", f"{r.textbook_mb:,.0f}"]
+
+
 def print_results(results: Results) -> None:
     """Tables on standard output."""
     console = Console()
@@ -138,10 +163,12 @@ def counting(operations: Iterable[Measured]) -> list[str]:
     """How the arithmetic of each operation was counted, a line for each term."""
     lines = []
     for measured in operations:
-        terms = measured.case.arithmetic()
-        if terms:
-            lines.append(f"{measured.case.name}:")
-            lines += [f"  {t.gflop:8.2f} GFLOP  {t.name}: {t.shape}" for t in terms]
+        if measured.terms:
+            lines.append(f"{measured.case.name}: {measured.bandwidth:.0f} GB/s")
+            lines += [
+                f"  {t.gflop:8.2f} GFLOP {t.megabytes:8,.0f} MB  {t.name}: {t.shape}"
+                for t in measured.terms
+            ]
     return lines
 
 
@@ -182,6 +209,8 @@ def as_json(results: Results) -> dict[str, Any]:
             "gflop": m.gflop,
             "pace_gflop_per_s": m.pace,
             "pace_share": m.pace_share,
+            "bandwidth_gb_per_s": m.bandwidth,
+            "roofline_seconds": m.roofline,
             "memory_mb": dict(m.memory_mb),
         }
         for m in results.operations
@@ -191,4 +220,5 @@ def as_json(results: Results) -> dict[str, Any]:
         for name in ("about", "whole_trainings", "validation", "one_picture", "growth")
     }
     start = {name: vars(timing) for name, timing in results.start.items()}
-    return json.loads(json.dumps({**parts, "operations": operations, "start": start}))
+    gpu = [{**vars(r), "setting": vars(r.setting), "ratio": r.ratio} for r in results.gpu]
+    return json.loads(json.dumps({**parts, "operations": operations, "start": start, "gpu": gpu}))

@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from pictell.bench import gpu
+from pictell.bench.arithmetic import Shapes
+from pictell.bench.gpu import Setting, measure_setting, settings
+
+TINY = Shapes(captions=10, features=96, width=32, vocabulary=50)
+
+
+def test_every_combination_is_there_once():
+    assert len(set(map(str, settings()))) == len(settings()) == 2 * 2 * 3 * 3 * 2
+
+
+@pytest.mark.parametrize("decoder", ["rnn", "attention"])
+@pytest.mark.parametrize("fine_tuned", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_way_of_training_trains_on_a_cpu_too(decoder, fine_tuned, precision):
+    setting = Setting(
+        decoder=decoder,
+        fine_tuned=fine_tuned,
+        precision=precision,
+        execution="eager",
+        accumulation=2,
+    )
+    result = measure_setting(
+        setting, TINY, device="cpu", backbone="test_resnet", side=256, repeats=1
+    )
+    assert not result.failure
+    assert result.captions_per_second > 0
+    assert result.ratio == pytest.approx(result.captions_per_second / result.textbook)
+
+
+def test_what_torch_cannot_do_is_told(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("out of memory\nand a long trace")
+
+    monkeypatch.setattr(gpu, "_step", refuse)
+    result = measure_setting(settings()[0], TINY, device="cpu", repeats=1)
+    assert result.failure == "out of memory"
+    assert result.ratio == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU (or hidden by conftest.py)")
+@pytest.mark.parametrize("setting", settings()[::5], ids=str)
+def test_on_a_gpu(setting):
+    result = measure_setting(setting, repeats=2)
+    assert result.failure or result.peak_mb > 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,17 @@ def hardware() -> dict[str, Any]:
         "gpu": gpu,
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def return_freed_memory() -> None:
+    """Give what was freed back to the system, where the C library is glibc.
+
+    It keeps freed blocks between blocks in use. Work that frees blocks of many sizes in turn, as a
+    CNN does, then seems to need more and more.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _processor_name() -> str:

@@ -29,12 +29,14 @@ from pictell.data.records import Example
 from pictell.encoders.encoder import Encoder
 from pictell.errors import InputError
 from pictell.files import read_json, read_text, write_json, write_jsonl
+from pictell.machine import return_freed_memory
 
 try:
     import fcntl
 except ImportError:  # not a Unix system: two processes must not encode into one store there
     fcntl = None
 
+_BATCHES_TO_TRIM = 8  # between two times that freed memory is given back: milliseconds each
 _HEADER_BYTES = 128  # numpy pads the header of a .npy file, so that its first axis may grow
 
 
@@ -247,6 +249,8 @@ def encode_pictures(
                 _check_features(features, [paths[p] for p in batch], encoder.config.batch_size)
                 writer.add([hashes[p] for p in batch], features)
                 done += len(batch)
+                if done % (_BATCHES_TO_TRIM * encoder.config.batch_size) == 0:
+                    return_freed_memory()
                 on_progress(len(batch))
     return done
 

@@ -119,3 +119,17 @@ def test_weights_that_move_are_fused_anew(encoder_weights):
     assert not torch.allclose(before, after)
     expected = encoder(pixels).detach()
     assert (after - expected).norm() < 1e-4 * expected.norm()
+
+
+@pytest.mark.parametrize("pictures", [1, 4, 9])
+def test_many_pictures_give_what_each_gives_alone(pictures):
+    config = EncoderConfig(name="test_resnet", weights="random", image_size=64)
+    encoder = Encoder(config, backbone("test_resnet"))
+    pixels = torch.randint(0, 256, (pictures, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        together = encoder(pixels)
+        alone = torch.cat([encoder(pixel[None]) for pixel in pixels])
+    with torch.enable_grad():
+        plain = encoder(pixels)  # not fused, and all at once
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(together, plain.detach(), rtol=1e-4, atol=1e-4)

@@ -22,6 +22,7 @@ THROUGH_VARIABLES = {
     *("trained", "evaluated", "trains", "writes captions"),
     *("{scores} favour {name}", "{scores} favours {name}"),
     *("; {scores} leave it open", "; {scores} leaves it open"),
+    *("Test", "Val", "Train"),  # names of splits
     *(text for panel in _PANELS for text in (panel.title, panel.note)),
 }
 # These are the same in both languages.

@@ -19,8 +19,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+from pictell.machine import return_freed_memory
+
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
+_REST_SECONDS = 1.0  # between two times that memory is given back, which takes milliseconds
 log = logging.getLogger("pictell.serve")
 
 _RATE_MEMORY = 0.8  # weight of the past in the running mean of pictures per second
@@ -48,6 +51,7 @@ class Batcher(Generic[Job, Answer]):
         self.rate = 0.0  # jobs per second, of all threads; 0 before the first batch
         self._waiting: asyncio.Queue[tuple[Job, asyncio.Future[Answer]]] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
+        self._rested = time.monotonic()
 
     async def start(self) -> None:
         """Start the threads."""
@@ -77,6 +81,16 @@ class Batcher(Generic[Job, Answer]):
             batch = await self._next_batch()
             if batch:
                 await self._answer(batch)
+            if self._waiting.empty():
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Give back what the last batches freed; not between batches that follow each other."""
+        now = time.monotonic()
+        if now - self._rested > _REST_SECONDS:
+            self._rested = now
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._executor, return_freed_memory)
 
     async def _next_batch(self) -> list[tuple[Job, asyncio.Future[Answer]]]:
         """The first job that waits, and this thread's share of the others.

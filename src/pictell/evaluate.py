@@ -26,6 +26,7 @@ from pictell.attention.printing import print_attention
 from pictell.captioner import Captioner
 from pictell.config import SearchConfig
 from pictell.data.text import get_tokenizer
+from pictell.decoders.base import decoder_class
 from pictell.errors import InputError
 from pictell.files import read_json, read_jsonl, write_json, write_jsonl
 from pictell.machine import hardware, versions
@@ -114,7 +115,7 @@ def evaluate(
 
 def attends(run: RunFolder) -> bool:
     """Whether the run's decoder has attention."""
-    return run.config.decoder.name == "attention"
+    return decoder_class(run.config.decoder.name).attends
 
 
 def _with_attention(

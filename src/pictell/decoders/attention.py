@@ -37,6 +37,8 @@ class AttentionDecoder(Decoder):
     h, c    = LSTM([word ; gate * context], h, c)
     """
 
+    options = frozenset({"attention_size", "activation", "gate"})
+
     def __init__(self, config: DecoderConfig, **shape: Any) -> None:
         super().__init__(config, **shape)
         hidden, attention, feature_size = (
@@ -83,19 +85,20 @@ class AttentionDecoder(Decoder):
 
     def _advance(
         self, keys: Tensor, features: Tensor, word_gates: Tensor, hidden: Tensor, cell: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One word: new hidden and cell (B, K, H), attention (B, K, L).
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """One word: new hidden and cell (B, K, H), attention (B, K, L), gate (B, K, D) or None.
 
         `word_gates` (B, K, 4H) is the word's part of the LSTM's gates.
         """
         query, gate, hidden_gates = self.from_hidden(hidden).split(self._widths, dim=-1)
         attention, context = self._attend(keys, features, query)
-        if self.config.gate:
-            context = context * gate.sigmoid()
+        opened = gate.sigmoid() if self.config.gate else None
+        if opened is not None:
+            context = context * opened
         gates = word_gates + hidden_gates + self.from_context(context)
         take, forget, new, give = gates.chunk(4, dim=-1)  # torch's order: input, forget, cell, out
         cell = forget.sigmoid() * cell + take.sigmoid() * new.tanh()
-        return give.sigmoid() * cell.tanh(), cell, attention
+        return give.sigmoid() * cell.tanh(), cell, attention, opened
 
     def compile_loops(self) -> bool:
         return self.scoring.compile()
@@ -143,7 +146,7 @@ class AttentionDecoder(Decoder):
         hidden, cell = hidden[:, None], cell[:, None]  # (B, 1, H)
         outputs, sums = [], features.new_zeros(len(features), keys.shape[1])
         for n, gates in zip(counts, word_gates.split(counts), strict=True):
-            hidden, cell, attention = self._advance(
+            hidden, cell, attention, _ = self._advance(
                 keys[:n], features[:n], gates[:, None], hidden[:n], cell[:n]
             )
             outputs.append(hidden[:, 0])
@@ -157,5 +160,5 @@ class AttentionDecoder(Decoder):
     def step(self, state: State, words: Tensor) -> Step:
         keys, features = state.images
         word_gates = self.from_word(self.embedding(words))
-        hidden, cell, attention = self._advance(keys, features, word_gates, *state.beams)
-        return Step(self.vocabulary(hidden), State(state.images, (hidden, cell)), attention)
+        hidden, cell, attention, gate = self._advance(keys, features, word_gates, *state.beams)
+        return Step(self.vocabulary(hidden), State(state.images, (hidden, cell)), attention, gate)

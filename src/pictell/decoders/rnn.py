@@ -36,6 +36,8 @@ class _BatchNorm(nn.BatchNorm1d):
 class RNNDecoder(Decoder):
     """h0 = BatchNorm(FC(mean region)), c0 likewise; then one LSTM over the words."""
 
+    attends = False
+
     def __init__(self, config: DecoderConfig, **shape: Any) -> None:
         super().__init__(config, **shape)
         hidden, feature_size = config.hidden_size, shape["feature_size"]
@@ -89,4 +91,4 @@ class RNNDecoder(Decoder):
             *self.lstm.all_weights[0],
         )  # (B * K, H)
         new_hidden, new_cell = new_hidden.view_as(hidden), new_cell.view_as(cell)
-        return Step(self.vocabulary(new_hidden), State((), (new_hidden, new_cell)), None)
+        return Step(self.vocabulary(new_hidden), State((), (new_hidden, new_cell)))

@@ -24,6 +24,7 @@ from pictell.config import DecoderConfig
 from pictell.decoders.additive import AdditiveScoring
 from pictell.decoders.attending_lstm import Weights, attending_lstm
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
+from pictell.decoders.lstm import lstm_cell
 
 
 class AttentionDecoder(Decoder):
@@ -96,9 +97,7 @@ class AttentionDecoder(Decoder):
         if opened is not None:
             context = context * opened
         gates = word_gates + hidden_gates + self.from_context(context)
-        take, forget, new, give = gates.chunk(4, dim=-1)  # torch's order: input, forget, cell, out
-        cell = forget.sigmoid() * cell + take.sigmoid() * new.tanh()
-        return give.sigmoid() * cell.tanh(), cell, attention, opened
+        return *lstm_cell(gates, cell), attention, opened
 
     def compile_loops(self) -> bool:
         return self.scoring.compile()

@@ -67,7 +67,7 @@ class RNNDecoder(Decoder):
         word_gates = linear(
             self.embedding(pack(words, lengths)), from_word, bias + second_bias
         )  # (N, 4H)
-        outputs = lstm_over_words(word_gates, hidden, cell, recurrent, counts_of(lengths))
+        outputs, _ = lstm_over_words(word_gates, hidden, cell, recurrent, counts_of(lengths))
         return TeacherForced(self.vocabulary(self.dropout(outputs)), None)  # (N, V)
 
     def _library_lstm(

@@ -10,13 +10,14 @@ N real tokens of a batch, V vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from pictell.config import DecoderConfig
 from pictell.encoders.grid import decoder_grid, pooling_matrix
@@ -149,6 +150,11 @@ def pack(padded: Tensor, lengths: Tensor) -> Tensor:
     return pack_padded_sequence(padded, lengths, batch_first=True).data
 
 
+def unpack(packed: Tensor, counts: Sequence[int]) -> Tensor:
+    """The way back: (N, ...) with n_t rows for word t -> (B, T, ...), zeros for padding."""
+    return pad_sequence(list(packed.split(list(counts))))
+
+
 def per_caption(of_pictures: Tensor, owners: Tensor | None) -> Tensor:
     """Rows of pictures (P, ...) as rows of their captions (B, ...)."""
     return of_pictures if owners is None else of_pictures.index_select(0, owners)
@@ -168,6 +174,7 @@ def targets_of(targets: Tensor, lengths: Tensor) -> Tensor:
 DECODERS = {
     "rnn": "pictell.decoders.rnn:RNNDecoder",
     "attention": "pictell.decoders.attention:AttentionDecoder",
+    "adaptive": "pictell.decoders.adaptive:AdaptiveDecoder",
 }
 
 

@@ -175,6 +175,7 @@ DECODERS = {
     "rnn": "pictell.decoders.rnn:RNNDecoder",
     "attention": "pictell.decoders.attention:AttentionDecoder",
     "adaptive": "pictell.decoders.adaptive:AdaptiveDecoder",
+    "topdown": "pictell.decoders.topdown:TopDownDecoder",
 }
 
 

@@ -126,7 +126,8 @@ def _step_through(
         gates = word_gates(captioner.decoder, features, numbers, device=captioner.device)
         for row, written in enumerate(captioner.explain(features, given)):
             assert written.attention is not None
-            looked.append(_Caption(written.words, written.attention, gates and gates[row]))
+            gate = None if gates is None else gates[row]
+            looked.append(_Caption(written.words, written.attention, gate))
     return looked
 
 

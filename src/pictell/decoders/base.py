@@ -176,6 +176,7 @@ DECODERS = {
     "attention": "pictell.decoders.attention:AttentionDecoder",
     "adaptive": "pictell.decoders.adaptive:AdaptiveDecoder",
     "topdown": "pictell.decoders.topdown:TopDownDecoder",
+    "transformer": "pictell.decoders.transformer:TransformerDecoder",
 }
 
 

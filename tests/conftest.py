@@ -106,7 +106,7 @@ def tiny_values(dataset: Path, weights: Path, features: Path) -> dict[str, dict]
             "pooled_grid": 3,
             "features": str(features),
         },
-        "decoder": {"embedding_size": 16, "hidden_size": 32, "attention_size": 16},
+        "decoder": {"embedding_size": 16, "hidden_size": 32, "attention_size": 16, "heads": 4},
         "train": {
             "batch_size": 4,
             "epochs": 2,

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from pictell import Captioner
+from pictell.decoders.base import DECODERS
 from pictell.errors import InputError
 from pictell.training.loop import train
 
@@ -19,7 +20,7 @@ def runs(tmp_path_factory, shapes_dataset, encoder_weights, feature_folder):
     from pictell.config import Config
 
     folder = tmp_path_factory.mktemp("runs")
-    for name in ("rnn", "attention"):
+    for name in DECODERS:
         config = Config.from_dict(
             {
                 "data": {"dataset": str(shapes_dataset), "min_count": 1},
@@ -30,7 +31,7 @@ def runs(tmp_path_factory, shapes_dataset, encoder_weights, feature_folder):
                     "pooled_grid": 3,
                     "features": str(feature_folder),
                 },
-                "decoder": {"name": name, "embedding_size": 16, "hidden_size": 32},
+                "decoder": {"name": name, "embedding_size": 16, "hidden_size": 32, "heads": 4},
                 "train": {"batch_size": 4, "epochs": 12, "decoder_lr": 1e-2, "workers": 0},
                 "search": {"max_length": 12},
             }
@@ -44,7 +45,7 @@ def pictures(shapes_dataset):
     return sorted((shapes_dataset / "pictures").glob("train_*.png"))
 
 
-@pytest.mark.parametrize("name", ["rnn", "attention"])
+@pytest.mark.parametrize("name", sorted(DECODERS))
 def test_a_path_its_bytes_and_the_decoded_picture_get_one_caption(runs, pictures, name):
     captioner = Captioner.load(runs / name)
     path = pictures[0]
@@ -56,7 +57,7 @@ def test_a_path_its_bytes_and_the_decoded_picture_get_one_caption(runs, pictures
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-@pytest.mark.parametrize("name", ["rnn", "attention"])
+@pytest.mark.parametrize("name", sorted(DECODERS))
 def test_alone_and_in_a_batch(runs, pictures, name, beam):
     captioner = Captioner.load(runs / name)
     together = captioner.caption(pictures, beam=beam)
@@ -66,16 +67,21 @@ def test_alone_and_in_a_batch(runs, pictures, name, beam):
         assert alone.log_probability == pytest.approx(caption.log_probability, abs=1e-4)
 
 
-def test_maps_are_shares_over_the_grid_one_for_each_word(runs, pictures):
-    for caption in Captioner.load(runs / "attention").caption(pictures):
+@pytest.mark.parametrize("name", sorted(set(DECODERS) - {"rnn"}))
+def test_maps_are_shares_over_the_grid_one_for_each_word(runs, pictures, name):
+    for caption in Captioner.load(runs / name).caption(pictures):
         assert caption.attention is not None
         assert caption.attention.shape == (len(caption.words), 3, 3)
         assert np.allclose(caption.attention.sum(axis=(1, 2)), 1, atol=1e-5)
+
+
+def test_without_attention_there_are_no_maps(runs, pictures):
     assert Captioner.load(runs / "rnn").caption(pictures[0])[0].attention is None
 
 
-def test_a_given_caption_is_explained_as_the_search_valued_it(runs, pictures):
-    captioner = Captioner.load(runs / "attention")
+@pytest.mark.parametrize("name", sorted(set(DECODERS) - {"rnn"}))
+def test_a_given_caption_is_explained_as_the_search_valued_it(runs, pictures, name):
+    captioner = Captioner.load(runs / name)
     found = captioner.caption(pictures[0])[0]
     given = captioner.explain_words(pictures[0], found.words)
     assert given.word_log_probabilities == pytest.approx(found.word_log_probabilities, abs=1e-5)

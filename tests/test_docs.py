@@ -213,18 +213,29 @@ def test_both_readmes_have_the_same_structure_and_link_to_each_other():
 # -- pages that follow the code --------------------------------------------------------------------
 
 
-def make_configuration():
-    file = ROOT / "docs" / "make_configuration.py"
-    spec = importlib.util.spec_from_file_location("make_configuration", file)
+def maker_of(name: str):
+    """A module of docs/ that writes a page."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
+def test_encoders_page_shows_what_encoders_give():
+    """The smallest of its networks; making the page anew takes a minute."""
+    maker = maker_of("make_encoders")
+    page = text_of("docs/encoders.md")
+    assert all(f"| `{name}` |" in page for name in maker.NAMES)
+    shown = maker.rows(["tf_efficientnet_lite0", "vit_small_patch16_224"], maker.SIZE)
+    assert set(shown) <= set(page.splitlines())
+    template = maker.TEXT.format(size=maker.SIZE, rows="")
+    assert set(template.splitlines()) <= set(page.splitlines())
+
+
 def test_configuration_page_is_up_to_date():
     stale = "docs/configuration.md is stale; run  python docs/make_configuration.py"
-    assert text_of("docs/configuration.md") == make_configuration().page(), stale
+    assert text_of("docs/configuration.md") == maker_of("make_configuration").page(), stale
 
 
 def test_configuration_page_names_every_option_once():

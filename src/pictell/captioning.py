@@ -15,6 +15,7 @@ from typing import Any
 from pictell.caption_files import Failures, caption_files
 from pictell.caption_table import CaptionTable, made_by, without_sidecar, write_sidecar
 from pictell.captioner import Caption, Captioner
+from pictell.decoders.base import decoder_class
 from pictell.errors import InputError
 from pictell.progress import console, progress_bar
 from pictell.training.checkpoint import RunFolder
@@ -60,7 +61,7 @@ class Captioning:
         Raises:
             InputError: The model has no attention.
         """
-        if self.run.config.decoder.name == "rnn":
+        if not decoder_class(self.run.config.decoder.name).attends:
             raise InputError("this model has no attention to draw; leave --attention out")
         self._draw = draw
 

@@ -29,10 +29,13 @@ models are compared with the first. OUT/comparison.json holds every number that 
         attention_floor     least possible value of alpha_c x attention term, or null
         attention           as `pictell.attention.measure` gives it, or null
         breakdown           length (CIDEr-D) and word_class (F1): by group score, low, high
-        beams               by beam width: scores (name -> score, low, high), decoding, language
+        beams               by beam width: scores (name -> score, low, high), decoding, language;
+                            scores_by_unit (unit -> name -> score, low, high): Chinese captions per
+                            word and per character, else empty
         versions, hardware  of the training; evaluated_with: of the evaluation
     differences             for each model but the first: first, second (positions of the models)
         beams               by beam width and score: difference (second - first), low, high, p_value
+        by_unit             by unit and score the same, at the largest beam width
         teacher_forced      cross_entropy and top5 likewise, where known
         breakdown           length and word_class: by group difference, low, high, p_value
         claims              subject, group, state (settled, open, equal), winner, sentence
@@ -65,7 +68,12 @@ from pictell.comparison.breakdown import (
     groups_record,
 )
 from pictell.comparison.claims import claims_of, headline_of, lede_of
-from pictell.comparison.entrants import Entrant, check_comparable, resolve_entrants
+from pictell.comparison.entrants import (
+    Entrant,
+    check_comparable,
+    common_language,
+    resolve_entrants,
+)
 from pictell.comparison.gallery import (
     best_and_worst,
     most_different,
@@ -188,7 +196,8 @@ def _record(
     entrants: Sequence[Entrant], evaluation: dict[str, Any], how: dict[str, Any], command: str
 ) -> dict[str, Any]:
     """The contents of comparison.json, of trained entrants."""
-    scored = [_evaluated(entrant, **evaluation) for entrant in entrants]
+    language = common_language(entrants)
+    scored = [_evaluated(entrant, language=language, **evaluation) for entrant in entrants]
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command or _typed(),
@@ -224,6 +233,7 @@ def _evaluated(
     *,
     split: str,
     beams: Sequence[int],
+    language: str,
     attention: AttentionSettings | None,
     **how: Any,
 ) -> Scored:
@@ -231,7 +241,7 @@ def _evaluated(
     penalty = entrant.config.search.length_penalty
     how["attention"] = attention if attends(entrant.run) else None
     results = evaluate(entrant.run, split=split, beams=beams, length_penalty=penalty, **how)
-    return read_scored(entrant.run, split=split, beams=beams, results=results)
+    return read_scored(entrant.run, split=split, beams=beams, results=results, language=language)
 
 
 def _compared(
@@ -249,9 +259,8 @@ def _compared(
         for entrant, one in zip(entrants, scored, strict=True)
     ]
     differing = option_differences([entrant.config for entrant in entrants])
-    references = tokenized_references(entrants[0].run, scored[0])
-    language = entrants[0].config.data.language
-    parts = [breakdown(one, references, language) for one in scored]
+    references = tokenized_references(scored[0])
+    parts = [breakdown(one, references) for one in scored]
     how = {"resamples": resamples, "seed": seed}
     for model, part in zip(models, parts, strict=True):
         model["breakdown"] = breakdown_record(part, **how)
@@ -305,7 +314,8 @@ def _check_same_pictures(entrants: Sequence[Entrant], scored: Sequence[Scored]) 
 def _protocol(scored: Scored) -> dict[str, Any]:
     """What all models share; what is a model's own is said elsewhere."""
     protocol = scored.results[scored.beam]["protocol"]
-    return {k: v for k, v in protocol.items() if k not in ("beam", "model_sha256")}
+    shared = {k: v for k, v in protocol.items() if k not in ("beam", "model_sha256")}
+    return {**shared, "language": scored.language, "tokenizer": scored.language}
 
 
 def _picture_paths(entrants: Sequence[Entrant]) -> dict[str, str]:
@@ -338,23 +348,37 @@ def _difference(
         }
         for beam in before.metrics
     }
+    largest = before.beam
+    by_unit = {
+        unit: {
+            name: vars(paired_bootstrap(metric, after.by_unit[unit][largest][name], **how)).copy()
+            for name, metric in metrics[largest].items()
+        }
+        for unit, metrics in before.by_unit.items()
+    }
     forced = {
         name: vars(paired_bootstrap(metric, after.forced[name], **how)).copy()
         for name, metric in before.forced.items()
-        if name in after.forced
+        if name in after.forced and _same_words(models[0], models[second])
     }
     by_group = breakdown_difference(parts[0], parts[second], resamples=resamples, seed=seed)
     record = {
         "first": 0,
         "second": second,
         "beams": beams,
+        "by_unit": by_unit,
         "teacher_forced": forced,
         "breakdown": by_group,
     }
-    claims = claims_of(models[0], models[second], record, beam=str(before.beam))
+    claims = claims_of(models[0], models[second], record, beam=str(largest))
     pair = Pair(models[0], models[second], 0, second)
     headline = headline_of(models, claims, pair)
     return {**record, "claims": claims, "headline": headline, "lede": lede_of(claims)}
+
+
+def _same_words(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether two models write in the same pieces, words or characters."""
+    return first["config"]["data"]["language"] == second["config"]["data"]["language"]
 
 
 def _pair_pictures(

@@ -88,13 +88,20 @@ class DecoderConfig:
     """The network that turns regions into words.
 
     Args:
-        name: rnn (the picture enters through the first state only) or attention (additive
-            attention over the regions at each word).
+        name: rnn (the picture enters through the first state only), attention (additive attention
+            over the regions at each word), adaptive (the same after the LSTM, which may look away:
+            a visual sentinel), topdown (one LSTM directs attention, a second one writes) or
+            transformer (self-attention over the words, attention over the regions).
         embedding_size: Width of a word's vector.
-        hidden_size: Width of the LSTM.
-        attention_size: Width in which attention compares regions and state (attention only).
-        activation: Non-linearity inside the attention: relu or tanh (attention only).
+        hidden_size: Width of the LSTM, or of the transformer.
+        attention_size: Width in which attention compares regions and state (attention, adaptive,
+            topdown).
+        activation: Non-linearity inside the attention: relu or tanh (attention, adaptive, topdown).
         gate: Scale the attended context by a sigmoid gate read from the state (attention only).
+        layers: Layers, one upon the other (transformer only).
+        heads: Heads of the attention in each layer; they divide hidden_size (transformer only).
+        layer_dropout: Share of what each sublayer adds that is dropped in training (transformer
+            only).
         dropout: Share of the hidden units dropped before the vocabulary layer in training.
     """
 
@@ -104,12 +111,22 @@ class DecoderConfig:
     attention_size: int = 512
     activation: Literal["relu", "tanh"] = "relu"
     gate: bool = True
+    layers: int = 2
+    heads: int = 8
+    layer_dropout: float = 0.1
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("embedding_size", "hidden_size", "attention_size"):
+        for name in ("embedding_size", "hidden_size", "attention_size", "layers", "heads"):
             _check(getattr(self, name) >= 1, f"decoder.{name}", getattr(self, name), "at least 1")
-        _check(0 <= self.dropout < 1, "decoder.dropout", self.dropout, "in [0, 1)")
+        for name in ("dropout", "layer_dropout"):
+            value = getattr(self, name)
+            _check(0 <= value < 1, f"decoder.{name}", value, "in [0, 1)")
+        if self.name == "transformer":
+            # Positions are pairs of a sine and a cosine.
+            _check(self.hidden_size % 2 == 0, "decoder.hidden_size", self.hidden_size, "even")
+            rule = f"a divisor of decoder.hidden_size ({self.hidden_size})"
+            _check(self.hidden_size % self.heads == 0, "decoder.heads", self.heads, rule)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import hashlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from pictell.attention.measure import AttentionSettings, measure_attention
 from pictell.attention.printing import print_attention
 from pictell.captioner import Captioner
 from pictell.config import SearchConfig
-from pictell.data.text import get_tokenizer
+from pictell.data.text import Tokenizer, get_tokenizer, scoring_units
+from pictell.decoders.base import decoder_class
 from pictell.errors import InputError
 from pictell.files import read_json, read_jsonl, write_json, write_jsonl
 from pictell.machine import hardware, versions
@@ -114,7 +115,7 @@ def evaluate(
 
 def attends(run: RunFolder) -> bool:
     """Whether the run's decoder has attention."""
-    return run.config.decoder.name == "attention"
+    return decoder_class(run.config.decoder.name).attends
 
 
 def _with_attention(
@@ -224,18 +225,24 @@ def _write_predictions(
 
 
 def score_predictions(
-    file: Path, tokenize: Callable[[str], list[str]]
+    file: Path, tokenizer: Tokenizer, tokenize: Callable[[str], list[str]] | None = None
 ) -> tuple[list[str], dict[str, Metric], list[list[str]]]:
     """Score a file of captions: picture ids, metrics, and the captions' words.
 
     Args:
         file: predictions.jsonl with `image_id`, `words` and `references` in each line.
-        tokenize: Makes words of the references.
+        tokenizer: Of the model's language, or another that cuts the same texts.
+        tokenize: Its own, or one that remembers.
     """
+    tokenize = tokenize or tokenizer.tokenize
     rows = read_jsonl(
         file,
         what="predictions file",
-        parse=lambda r: (r["image_id"], r["words"], [tokenize(c) for c in r["references"]]),
+        parse=lambda row: (
+            row["image_id"],
+            tokenizer.as_scored(row["words"]),
+            [tokenize(caption) for caption in row["references"]],
+        ),
     )
     ids, words, references = (list(column) for column in zip(*rows, strict=True))
     return ids, score_captions(words, references), words
@@ -250,13 +257,15 @@ def _write_scores(
     forced: Forced,
     seconds: float,
 ) -> dict[str, Any]:
-    ids, metrics, words = score_predictions(folder / "predictions.jsonl", task.tokenizer.tokenize)
+    file = folder / "predictions.jsonl"
+    ids, metrics, words = score_predictions(file, task.tokenizer)
     scores = {
         "run": run.name,
         "split": data.name,
         "beam": protocol["beam"],
         "protocol": protocol,
-        "scores": {name: metric.corpus for name, metric in metrics.items()},
+        "scores": _corpus_scores(metrics),
+        **_scores_by_unit(file, task.tokenizer.name),
         "teacher_forced": forced[0],
         "language": language_statistics(words, _training_captions(task)),
         "decoding": {
@@ -274,6 +283,19 @@ def _write_scores(
     }
     write_json(folder / "scores.json", scores)
     return scores
+
+
+def _corpus_scores(metrics: Mapping[str, Metric]) -> dict[str, float]:
+    return {name: metric.corpus for name, metric in metrics.items()}
+
+
+def _scores_by_unit(file: Path, language: str) -> dict[str, dict[str, dict[str, float]]]:
+    """`scores_by_unit`, where captions are scored in more than their own words; else nothing."""
+    units = {
+        unit: _corpus_scores(score_predictions(file, get_tokenizer(other))[1])
+        for unit, other in scoring_units(language).items()
+    }
+    return {"scores_by_unit": units} if units else {}
 
 
 def _training_captions(task: Task) -> set[tuple[str, ...]]:
@@ -321,7 +343,8 @@ def print_scores(results: Sequence[dict[str, Any]]) -> None:
         title_justify="left",
     )
     names = list(first["scores"])
-    for column in ("beam", *names, "words", "captions/s"):
+    unit = {"zh-char": "characters"}.get(protocol["tokenizer"], "words")
+    for column in ("beam", *names, unit, "captions/s"):
         table.add_column(column, justify="right")
     for result in results:
         table.add_row(
@@ -332,6 +355,8 @@ def print_scores(results: Sequence[dict[str, Any]]) -> None:
         )
     out = Console()
     out.print(table)
+    if "scores_by_unit" in first:
+        out.print(_units_table(results))
     forced = first["teacher_forced"]
     out.print(
         f"teacher-forced: cross-entropy {forced['cross_entropy']:.4f} (perplexity "
@@ -348,3 +373,17 @@ def print_scores(results: Sequence[dict[str, Any]]) -> None:
         f"{protocol['data_sha256'][:12]}",
         highlight=False,
     )
+
+
+def _units_table(results: Sequence[Mapping[str, Any]]) -> Any:
+    """The same captions scored per word and per character."""
+    from rich.table import Table
+
+    table = Table(title="the same captions, per word and per character", title_justify="left")
+    names = list(results[0]["scores"])
+    for column in ("beam", "scores per", *names):
+        table.add_column(column, justify="right")
+    for result in results:
+        for unit, scores in result["scores_by_unit"].items():
+            table.add_row(str(result["beam"]), unit, *(f"{scores[name]:.4f}" for name in names))
+    return table

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pictell.attention.deletion import Attended, deletion_check, most_attended
-from pictell.attention.gates import gate_of, has_gate, word_gates
+from pictell.attention.gates import word_gates
 from pictell.attention.measure import AttentionSettings, objects_of
 from pictell.captioner import Captioner
 from pictell.cli import main
@@ -136,7 +136,6 @@ def decoder(tiny_config):
 
 def test_the_gate_is_the_one_that_the_decoder_uses(decoder):
     """Recompute a step with the gate by hand; it must give the step's own state."""
-    assert has_gate(decoder)
     features = torch.randn(2, 4, 10)
     state = decoder.start(features)
     words = torch.tensor([[4], [5]])
@@ -144,7 +143,8 @@ def test_the_gate_is_the_one_that_the_decoder_uses(decoder):
         step = decoder.step(state, words)
         hidden, cell = (tensor[:, 0] for tensor in state.beams)
         context = ((step.attention[:, 0] @ decoder.pool)[:, None] @ features)[:, 0]
-        gated = context * gate_of(decoder, hidden)
+        assert ((step.gate > 0) & (step.gate < 1)).all()
+        gated = context * step.gate[:, 0]
         recurrent = decoder.from_hidden(hidden)[:, -4 * hidden.shape[1] :]
         gates = decoder.from_word(decoder.embedding(words[:, 0])) + recurrent
         take, forget, new, give = (gates + decoder.from_context(gated)).chunk(4, dim=-1)
@@ -157,18 +157,18 @@ def test_a_gate_for_each_word_before_it_is_said(decoder):
     features = torch.randn(2, 4, 10)
     gates = word_gates(decoder, features, [[4, 7], [5]], device=torch.device("cpu"))
     assert [len(row) for row in gates] == [2, 1]
-    state = decoder.start(features[:1])
     with torch.no_grad():
-        first = gate_of(decoder, state.beams[0][0, 0]).mean()
-        assert gates[0][0] == pytest.approx(float(first))
-        state = decoder.step(state, torch.tensor([[1]])).state  # <start> was read
-        assert gates[0][1] == pytest.approx(float(gate_of(decoder, state.beams[0][0, 0]).mean()))
+        first = decoder.step(decoder.start(features[:1]), torch.tensor([[1]]))  # reads <start>
+        second = decoder.step(first.state, torch.tensor([[4]]))
+    assert gates[0] == pytest.approx([float(step.gate.mean()) for step in (first, second)])
 
 
 def test_decoders_without_a_gate(tiny_config):
     shape = {"vocab_size": 12, "feature_size": 10, "cells": (2, 2), "pooled_grid": 3}
     for options in ({"name": "rnn"}, {"name": "attention", "gate": False}):
-        assert not has_gate(build_decoder(tiny_config(decoder=options).decoder, **shape))
+        plain = build_decoder(tiny_config(decoder=options).decoder, **shape).eval()
+        features = torch.randn(1, 4, 10)
+        assert word_gates(plain, features, [[4, 7]], device=torch.device("cpu")) is None
 
 
 # -- deletion -------------------------------------------------------------------------------------

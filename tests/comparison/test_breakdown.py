@@ -75,7 +75,13 @@ def scored(*values):
     """A model with these CIDEr-D, one a picture."""
     metric = mean_metric("CIDEr-D", np.array(values, float))
     return Scored(
-        results={1: {}}, metrics={1: {"CIDEr-D": metric}}, forced={}, image_ids=[], predictions=[]
+        results={1: {}},
+        metrics={1: {"CIDEr-D": metric}},
+        by_unit={},
+        forced={},
+        image_ids=[],
+        predictions=[],
+        language="en",
     )
 
 

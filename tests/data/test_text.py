@@ -11,6 +11,8 @@ from pictell.data.text import (
     UNKNOWN,
     Vocabulary,
     get_tokenizer,
+    same_text,
+    scoring_units,
 )
 from pictell.errors import InputError
 
@@ -114,6 +116,23 @@ def test_chinese_characters():
     tokenizer = get_tokenizer("zh-char")
     assert tokenizer.tokenize("两只狗，和 iPhone 12！") == ["两", "只", "狗", "和", "iphone", "12"]
     assert tokenizer.join(tokenizer.tokenize(CHINESE)) == CHINESE.removesuffix("。")
+
+
+def test_a_chinese_text_is_scored_alike_whoever_wrote_it():
+    pytest.importorskip("rjieba")
+    words, characters = get_tokenizer("zh"), get_tokenizer("zh-char")
+    oddly_cut = ["一", "只棕", "色", "的狗"]
+    assert words.as_scored(oddly_cut) == words.tokenize("一只棕色的狗")
+    assert words.as_scored(list("一只棕色的狗")) == words.as_scored(oddly_cut)
+    assert characters.as_scored(oddly_cut) == list("一只棕色的狗")
+    english = ["a", "dog", "'s", "do", "n't"]
+    assert get_tokenizer("en").as_scored(english) == english
+
+
+def test_units_of_scores():
+    assert scoring_units("en") == {}
+    assert scoring_units("zh") == scoring_units("zh-char") == {"word": "zh", "character": "zh-char"}
+    assert same_text("zh", "zh-char") and same_text("en", "en") and not same_text("en", "zh")
 
 
 def test_tokenisers_are_known_by_name():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pictell.decoders import additive
-from pictell.decoders.additive import AdditiveScoring
+from pictell.decoders.additive import AdditiveScoring, scores_over_words
 
 FUNCTIONS = {"relu": torch.relu, "tanh": torch.tanh}
 BOTH = pytest.mark.parametrize("activation", ["relu", "tanh"])
@@ -70,6 +70,18 @@ def test_scores_can_be_differentiated(activation):
     scoring = AdditiveScoring(activation)
     arguments = (keys, queries[0][:, None], vector)
     assert torch.autograd.gradcheck(scoring.scores, arguments)
+
+
+@BOTH
+def test_scores_over_words_and_their_slopes(activation, blocks):
+    keys, vector, queries, _ = tensors()
+    scoring, together = AdditiveScoring(activation), torch.cat(queries).detach().requires_grad_()
+    expected = [FUNCTIONS[activation](keys[: len(q)] + q[:, None]) @ vector for q in queries]
+    ours = scores_over_words(keys, together, vector, COUNTS, scoring)
+    torch.testing.assert_close(ours, torch.cat(expected))
+    assert torch.autograd.gradcheck(
+        lambda *given: scores_over_words(*given, COUNTS, scoring), (keys, together, vector)
+    )
 
 
 @pytest.mark.slow

@@ -1,11 +1,24 @@
 """What holds for every decoder: the step interface, its states, dropout, seeds."""
 
+import itertools
+
 import pytest
 import torch
 
 from pictell.config import DecoderConfig
-from pictell.data.text import START
-from pictell.decoders.base import DECODERS, Decoder, State, build_decoder, pack, targets_of
+from pictell.data.text import END, START
+from pictell.decoders.base import (
+    DECODERS,
+    Decoder,
+    State,
+    build_decoder,
+    counts_of,
+    decoder_class,
+    pack,
+    targets_of,
+    unpack,
+)
+from pictell.decoders.search import beam_search
 from pictell.errors import InputError
 
 BOTH = pytest.mark.parametrize("name", sorted(DECODERS))
@@ -14,7 +27,9 @@ LENGTHS = torch.tensor([6, 4, 4, 1])
 
 def tiny_decoder(name: str, *, seed: int = 0, **options) -> Decoder:
     torch.manual_seed(seed)
-    config = DecoderConfig(name=name, embedding_size=4, hidden_size=6, attention_size=5, **options)
+    config = DecoderConfig(
+        name=name, embedding_size=4, hidden_size=6, attention_size=5, heads=2, **options
+    )
     return build_decoder(config, vocab_size=11, feature_size=8, cells=(4, 4), pooled_grid=7)
 
 
@@ -125,7 +140,7 @@ def test_dropout_acts_in_training_only_and_before_the_vocabulary_layer(name):
 @BOTH
 def test_captions_of_a_picture_share_what_is_its_own(name):
     """One picture given once or once for each caption: the same values and gradients."""
-    decoder = tiny_decoder(name, dropout=0.0).double().train()
+    decoder = tiny_decoder(name, dropout=0.0, layer_dropout=0.0).double().train()
     features, words = batch()
     features, owners = features.double(), torch.tensor([1, 0, 1, 2])
     results = []
@@ -142,6 +157,62 @@ def test_captions_of_a_picture_share_what_is_its_own(name):
         loss.backward()
         results.append((loss, given.grad, [p.grad for p in decoder.parameters()]))
     torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(set(DECODERS) - {"rnn"}))
+def test_decoders_of_options_that_they_say_they_read(name):
+    """Each of its options is one of the config's; what it does not name changes nothing."""
+    kind = decoder_class(name)
+    fields = {"attention_size": 7, "activation": "tanh", "gate": False}
+    fields |= {"layers": 3, "heads": 3, "layer_dropout": 0.5}
+    assert kind.options <= fields.keys() and kind.attends
+    features, words = batch()
+
+    def logits(**options) -> torch.Tensor:
+        torch.manual_seed(0)
+        values = {"embedding_size": 4, "hidden_size": 6, "attention_size": 5, "heads": 2}
+        config = DecoderConfig(name=name, **{**values, **options})
+        shape = {"vocab_size": 11, "feature_size": 8, "cells": (4, 4), "pooled_grid": 7}
+        return (
+            build_decoder(config, **shape).train().teacher_forced(features, words, LENGTHS).logits
+        )
+
+    before = logits()
+    for option, value in fields.items():
+        assert torch.equal(logits(**{option: value}), before) != (option in kind.options), option
+
+
+@BOTH
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7])
+def test_a_beam_as_wide_as_all_captions_finds_the_best_of_all(name, length_penalty):
+    """Against every caption of up to three words, each read from its start by teacher forcing."""
+    torch.manual_seed(5)
+    config = DecoderConfig(name=name, embedding_size=4, hidden_size=6, attention_size=5, heads=2)
+    decoder = build_decoder(config, vocab_size=7, feature_size=8, cells=(4, 4), pooled_grid=7)
+    decoder = decoder.double().eval()
+    for parameter in decoder.parameters():  # so that captions are far from equally probable
+        torch.nn.init.normal_(parameter, std=0.7)
+    features = batch()[0].double()
+    device = torch.device("cpu")
+    how = {"beam": 40, "max_length": 3, "length_penalty": length_penalty, "device": device}
+    with torch.no_grad():
+        found = beam_search(decoder.step, decoder.start(features), 4, **how)
+    for picture in range(4):
+        scores = {}
+        for length in (1, 2):
+            for caption in itertools.product((4, 5, 6), repeat=length):
+                total = _log_probability(decoder, features[picture], [*caption, END])
+                scores[caption] = total / (length + 1) ** length_penalty
+        best = max(scores, key=scores.__getitem__)
+        assert tuple(found[picture][0].words) == best
+        assert found[picture][0].score == pytest.approx(scores[best], abs=1e-5)
+
+
+def _log_probability(decoder: Decoder, features: torch.Tensor, caption: list[int]) -> float:
+    read = torch.tensor([[START, *caption[:-1]]])
+    with torch.no_grad():
+        output = decoder.teacher_forced(features[None], read, torch.tensor([len(caption)]))
+    return float(output.logits.log_softmax(dim=-1)[range(len(caption)), caption].sum())
 
 
 def test_state_select_beams_takes_each_pictures_own():
@@ -162,6 +233,12 @@ def test_state_select_images_takes_beams_and_shared_tensors():
 def test_targets_come_time_by_time_with_long_captions_first():
     targets = torch.tensor([[1, 2, 3], [4, 5, 0], [6, 0, 0]])
     assert targets_of(targets, torch.tensor([3, 2, 1])).tolist() == [1, 4, 6, 2, 5, 3]
+
+
+def test_unpacked_words_stand_where_they_stood():
+    lengths = torch.tensor([3, 2, 1])
+    padded = torch.tensor([[1, 2, 3], [4, 5, 0], [6, 0, 0]])
+    assert torch.equal(unpack(pack(padded, lengths), counts_of(lengths)), padded)
 
 
 def test_an_unknown_decoder_is_told():

@@ -136,7 +136,8 @@ def test_chinese_without_a_font_warns_and_draws(monkeypatch):
 
 
 def test_a_chinese_font_is_found_by_name(monkeypatch, tmp_path):
-    for name in ("DejaVuSans.ttf", "wqy-zenhei.ttc", "NotoSansCJK-Regular.ttc"):
+    names = ("DejaVuSans.ttf", "wqy-zenhei.ttc", "NotoSansCJK-Bold.ttc", "NotoSansCJK-Regular.ttc")
+    for name in names:
         (tmp_path / name).touch()
     monkeypatch.setattr(fonts, "_FOLDERS", (str(tmp_path),))
     fonts.chinese_font_file.cache_clear()
@@ -144,6 +145,26 @@ def test_a_chinese_font_is_found_by_name(monkeypatch, tmp_path):
         assert fonts.chinese_font_file() == tmp_path / "NotoSansCJK-Regular.ttc"
     finally:
         fonts.chinese_font_file.cache_clear()
+
+
+def test_the_shapes_are_those_of_simplified_chinese():
+    file = fonts.chinese_font_file()
+    if file is None or "cjk" not in file.name.lower():
+        pytest.skip("there is no font for all of East Asia here")
+    font = fonts.label_font(20, "一只狗")
+    assert font.getname()[0].endswith("SC")
+    # 直 is drawn otherwise in Japanese, whose font stands first in the file.
+    first = ImageFont.truetype(str(file), 20)
+    assert bytes(font.getmask("直")) != bytes(first.getmask("直"))
+    assert bytes(font.getmask("一")) == bytes(first.getmask("一"))
+
+
+def test_chinese_is_drawn_as_itself_and_not_as_boxes():
+    """Characters that no font has all look alike."""
+    if fonts.chinese_font_file() is None:
+        pytest.skip("there is no Chinese font here")
+    font = fonts.label_font(20, "一只狗")
+    assert len({bytes(font.getmask(character)) for character in "一只狗在草地上跑"}) == 8
 
 
 def test_colours_grow_lighter_evenly():

@@ -15,6 +15,7 @@ from shapes import COLOURS, SHAPES, draw_shape, shape_examples
 from pictell.config import Config
 from pictell.data.batches import epoch_batches
 from pictell.data.records import Example, read_dataset, write_dataset
+from pictell.decoders.base import DECODERS
 from pictell.encoders.encoder import Encoder, load_encoder
 from pictell.errors import InputError
 from pictell.training.checkpoint import RunFolder
@@ -78,7 +79,7 @@ def press_control_c(trainer) -> None:
 # Learning.
 
 
-@BOTH
+@pytest.mark.parametrize("decoder", sorted(DECODERS))
 def test_eight_pictures_are_learnt_by_heart(tmp_path, tiny_config, decoder):
     examples = []
     for number, (colour, shape) in enumerate((c, s) for c in COLOURS for s in SHAPES):

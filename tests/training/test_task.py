@@ -7,7 +7,7 @@ from shapes import shape_examples
 
 from pictell.data.batches import DecodedPixels, StoredFeatures
 from pictell.data.records import read_dataset, write_dataset
-from pictell.decoders.base import build_decoder
+from pictell.decoders.base import DECODERS, build_decoder
 from pictell.encoders.encoder import load_encoder
 from pictell.errors import InputError
 from pictell.training.loss import Tally, loss_sums, top5_hits
@@ -79,7 +79,7 @@ def test_references_are_tokenised_captions_of_all_pictures(tiny_config, shapes_d
     assert [len(r) for r in split.references] == [len(e.captions) for e in examples]
 
 
-@pytest.mark.parametrize("name", ["attention", "rnn"])
+@pytest.mark.parametrize("name", sorted(DECODERS))
 @pytest.mark.parametrize("batch_size", [1, 5, 32])
 def test_teacher_forced_figures_are_those_of_each_caption_alone(tiny_config, name, batch_size):
     config = tiny_config(decoder={"name": name}, train={"batch_size": batch_size})

@@ -30,7 +30,7 @@ import torch
 
 from pictell.attention.boxes import Look, box_measures, looks_at_things
 from pictell.attention.deletion import Attended, deletion_check
-from pictell.attention.gates import has_gate, word_gates
+from pictell.attention.gates import word_gates
 from pictell.attention.maps import map_summary, map_warnings, relative_entropy
 from pictell.captioner import Captioner
 from pictell.data.images import picture_size
@@ -123,11 +123,10 @@ def _step_through(
             features = region_features(pictures, captioner.encoder, captioner.device)
         numbers = [captioner.vocabulary.encode(captions[p]) for p in positions]
         given = [Hypothesis(words, 0.0, 0.0, True) for words in numbers]
-        gates: Sequence[list[float] | None] = [None] * len(numbers)
-        if has_gate(captioner.decoder):
-            gates = word_gates(captioner.decoder, features, numbers, device=captioner.device)
-        for written, gate in zip(captioner.explain(features, given), gates, strict=True):
+        gates = word_gates(captioner.decoder, features, numbers, device=captioner.device)
+        for row, written in enumerate(captioner.explain(features, given)):
             assert written.attention is not None
+            gate = None if gates is None else gates[row]
             looked.append(_Caption(written.words, written.attention, gate))
     return looked
 

@@ -1,6 +1,6 @@
 """Where a model is better: by the length of what people wrote, and by class of word.
 
-    parts = breakdown(scored)
+    parts = breakdown(scored, tokenized_references(scored))
     parts.length["long"].corpus
 
 Pictures are cut into three groups of nearly equal size by the mean length of their references; each
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from pictell.comparison.models import Scored
+from pictell.data.text import get_tokenizer
 from pictell.data.word_classes import WORD_CLASSES, WordClass, word_classes
 from pictell.metrics import Metric, bootstrap_interval, paired_bootstrap
 
@@ -116,15 +117,12 @@ def _f1(summed: np.ndarray) -> np.ndarray:
     return 2 * precision * recall / np.maximum(precision + recall, 1e-12)
 
 
-def breakdown(
-    scored: Scored, references: Sequence[Sequence[Sequence[str]]], language: str
-) -> Breakdown:
+def breakdown(scored: Scored, references: Sequence[Sequence[Sequence[str]]]) -> Breakdown:
     """One model's metrics at the largest beam width, by group.
 
     Args:
         scored: The model's captions and scores.
         references: For each picture its references in words, as the scores see them.
-        language: As in `data.language`.
     """
     whole = scored.metrics[scored.beam][BY_LENGTH]
     length = {
@@ -136,8 +134,9 @@ def breakdown(
         )
         for group in length_groups(references)
     }
-    class_of = word_classes(language)
-    captions = [row["words"] for row in scored.predictions]
+    class_of = word_classes(scored.language)
+    as_scored = get_tokenizer(scored.language).as_scored
+    captions = [as_scored(row["words"]) for row in scored.predictions]
     classes: dict[str, Metric] = {}
     for name in WORD_CLASSES if class_of else ():
         assert class_of is not None

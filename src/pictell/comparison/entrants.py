@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pictell.config import Config, flatten
 from pictell.data.records import dataset_hash, read_dataset
+from pictell.data.text import same_text
 from pictell.errors import InputError
 from pictell.training.checkpoint import RunFolder, run_path
 from pictell.training.record import RESUMABLE_CHANGES
@@ -139,8 +140,18 @@ def _check_entrant(entrant: Entrant) -> None:
             )
 
 
+def common_language(entrants: Sequence[Entrant]) -> str:
+    """In what captions are scored: the language of all, or Chinese words where some write
+    words and others characters.
+    """
+    languages = {entrant.config.data.language for entrant in entrants}
+    return languages.pop() if len(languages) == 1 else "zh"
+
+
 def check_comparable(entrants: Sequence[Entrant]) -> None:
     """Check that all entrants have the first one's language and data set.
+
+    Chinese in words and in characters is one language: both have scores per word and per character.
 
     Raises:
         InputError: They do not; the two that differ are named.
@@ -148,10 +159,10 @@ def check_comparable(entrants: Sequence[Entrant]) -> None:
     first = entrants[0]
     for other in entrants[1:]:
         languages = first.config.data.language, other.config.data.language
-        if languages[0] != languages[1]:
+        if not same_text(*languages):
             raise InputError(
                 f"{first.name} is in {languages[0]!r} and {other.name} in {languages[1]!r}; "
-                "captions in different languages or words cannot be compared"
+                "captions in different languages cannot be compared"
             )
     expected = first.data_hash
     for other in entrants[1:]:

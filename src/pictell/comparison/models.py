@@ -1,6 +1,6 @@
 """What comparison.json says of each model: scores with intervals, cost, curves.
 
-    scored = read_scored(run, split="test", beams=(1, 3, 5), results=evaluate(run))
+    scored = read_scored(run, split="test", beams=(1, 3, 5), results=evaluate(run), language="en")
     describe_model(entrant, scored, resamples=1000, seed=0)
 
 Stages meet at files: everything here is read from run.json, log.jsonl and the evaluation folder.
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pictell.comparison.entrants import Entrant
-from pictell.data.text import get_tokenizer
+from pictell.data.text import get_tokenizer, scoring_units
 from pictell.errors import InputError
 from pictell.evaluate import evaluation_folder, score_predictions
 from pictell.files import read_jsonl
@@ -35,16 +35,20 @@ class Scored:
     Attributes:
         results: The contents of scores.json, by beam width.
         metrics: Of the captions, by beam width and name; they can be resampled.
+        by_unit: The same by unit (see `scoring_units`), beam width and name; empty for English.
         forced: Cross-entropy and top-5 accuracy as metrics, where scores.json has them by picture.
         image_ids: The pictures, in order, the same for all beam widths.
         predictions: Lines of predictions.jsonl at the largest beam width.
+        language: How captions and references were cut to be scored.
     """
 
     results: dict[int, dict[str, Any]]
     metrics: dict[int, dict[str, Metric]]
+    by_unit: dict[str, dict[int, dict[str, Metric]]]
     forced: dict[str, Metric]
     image_ids: list[str]
     predictions: list[dict[str, Any]]
+    language: str
 
     @property
     def beam(self) -> int:
@@ -59,30 +63,49 @@ def _cached_tokenize(language: str):
 
 
 def read_scored(
-    run: RunFolder, *, split: str, beams: Sequence[int], results: Sequence[Mapping[str, Any]]
+    run: RunFolder,
+    *,
+    split: str,
+    beams: Sequence[int],
+    results: Sequence[Mapping[str, Any]],
+    language: str,
 ) -> Scored:
     """Read the captions that `evaluate` wrote, and make the metrics anew from them.
+
+    Args:
+        run: The model.
+        split: `train`, `val` or `test`.
+        beams: Beam widths.
+        results: The contents of each scores.json.
+        language: In what captions are scored: the run's own, or another that cuts the same texts.
 
     Raises:
         InputError: Two beam widths have different pictures.
     """
-    tokenize = _cached_tokenize(run.config.data.language)
     by_beam = {int(result["beam"]): dict(result) for result in results}
+    wanted = {language, *scoring_units(language).values()}
     ids: list[str] = []
-    metrics: dict[int, dict[str, Metric]] = {}
+    found: dict[str, dict[int, dict[str, Metric]]] = {name: {} for name in wanted}
     for beam in sorted(beams):
         file = evaluation_folder(run, split, beam) / "predictions.jsonl"
-        found, metrics[beam], _ = score_predictions(file, tokenize)
-        if ids and found != ids:
-            raise InputError(f"{file}: holds other pictures than a smaller beam's; evaluate again")
-        ids = found
+        for name in wanted:
+            here, found[name][beam], _ = score_predictions(
+                file, get_tokenizer(name), _cached_tokenize(name)
+            )
+            if ids and here != ids:
+                raise InputError(
+                    f"{file}: holds other pictures than a smaller beam's; evaluate again"
+                )
+            ids = here
     largest = evaluation_folder(run, split, max(beams)) / "predictions.jsonl"
     return Scored(
         results={beam: by_beam[beam] for beam in sorted(beams)},
-        metrics=metrics,
+        metrics=found[language],
+        by_unit={unit: found[name] for unit, name in scoring_units(language).items()},
         forced=_forced_metrics(by_beam[max(beams)].get("per_image", {})),
         image_ids=ids,
         predictions=read_jsonl(largest, what="predictions file"),
+        language=language,
     )
 
 
@@ -136,6 +159,13 @@ def describe_model(
                 "scores": {
                     name: _interval(metric, resamples, seed)
                     for name, metric in scored.metrics[beam].items()
+                },
+                "scores_by_unit": {
+                    unit: {
+                        name: _interval(metric, resamples, seed)
+                        for name, metric in metrics[beam].items()
+                    }
+                    for unit, metrics in scored.by_unit.items()
                 },
                 "decoding": scored.results[beam]["decoding"],
                 "language": scored.results[beam]["language"],
@@ -210,9 +240,9 @@ def _validation(
     return None
 
 
-def tokenized_references(run: RunFolder, scored: Scored) -> list[list[list[str]]]:
-    """For each picture its references in words, as the scores see them."""
-    tokenize = _cached_tokenize(run.config.data.language)
+def tokenized_references(scored: Scored, language: str = "") -> list[list[list[str]]]:
+    """For each picture its references in words: as the scores see them, or in a language."""
+    tokenize = _cached_tokenize(language or scored.language)
     return [[tokenize(text) for text in row["references"]] for row in scored.predictions]
 
 
@@ -229,7 +259,7 @@ def attention_floor(run: RunFolder, scored: Scored) -> float | None:
         return None
     lengths = [
         min(len(words), config.data.max_length) + 1  # and <end>
-        for references in tokenized_references(run, scored)
+        for references in tokenized_references(scored, config.data.language)
         for words in references
     ]
     return float(np.mean((1 - np.array(lengths) / regions) ** 2)) * config.train.alpha_c

@@ -21,7 +21,6 @@ from pictell.progress import console
 _MARKS = {"settled": "[green]+[/]", "open": "[yellow]?[/]", "equal": "[dim]=[/]"}
 _SCORES = ("BLEU-4", "CIDEr-D", "ROUGE-L")
 _ROWS = (
-    *_SCORES,
     *("cross-entropy", "top-5", "median epoch", "training, captions/s", "decoding, captions/s"),
     *("peak memory, MB", "decoder parameters"),
 )
@@ -58,17 +57,32 @@ def _table(comparison: Mapping[str, Any]) -> Table:
     table.add_column("")
     for model in comparison["models"]:
         table.add_column(escape(model["name"]), justify="right", overflow="fold")
-    cells = [_cells(model, str(comparison["beam"])) for model in comparison["models"]]
-    for row in zip(_ROWS, *cells, strict=True):
-        table.add_row(*row)
+    beam = str(comparison["beam"])
+    columns = [
+        {**_score_cells(model["beams"][beam]), **dict(zip(_ROWS, _cells(model, beam), strict=True))}
+        for model in comparison["models"]
+    ]
+    for row in columns[0]:
+        table.add_row(row, *(column[row] for column in columns))
     return table
 
 
+def _score_cells(captions: Mapping[str, Any]) -> dict[str, str]:
+    """The scores of a model at a beam width; of Chinese captions per word and per character."""
+    units = captions["scores_by_unit"]
+    if not units:
+        return {name: number(captions["scores"][name]["score"]) for name in _SCORES}
+    return {
+        f"{name} per {unit}": number(scores[name]["score"])
+        for unit, scores in units.items()
+        for name in _SCORES
+    }
+
+
 def _cells(model: Mapping[str, Any], beam: str) -> list[str]:
-    scores, training = model["beams"][beam]["scores"], model["training"]
+    training = model["training"]
     epoch, speed = training["epoch_seconds"] or {}, training["captions_per_second"] or {}
     return [
-        *(number(scores[name]["score"]) for name in _SCORES),
         number(model["teacher_forced"]["cross_entropy"]),
         percent(model["teacher_forced"]["top5"]),
         seconds(epoch.get("median")),

@@ -29,6 +29,13 @@ def forced_claim(pair: Pair, subject: str, key: str, entry: Mapping[str, float] 
         entry: Its difference with interval, if that is known.
     """
     values = [model["teacher_forced"][key] for model in pair.models]
+    if len({model["config"]["data"]["language"] for model in pair.models}) > 1:
+        sentence = pair.say(
+            "The {subject} of {both} cannot be compared: the one is in words, the other in "
+            "characters.",
+            subject=subject,
+        )
+        return Claim(subject, "likelihood", "open", None, sentence)
     sizes = [model["vocabulary"] for model in pair.models]
     if sizes[0] != sizes[1]:
         sentence = pair.say(

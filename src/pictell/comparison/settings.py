@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pictell.config import Config, flatten
+from pictell.decoders.base import DECODERS, decoder_class
 from pictell.translations import Language, say
 
 # Different values of these change where files lie or how often something is written, not a result;
@@ -20,10 +21,7 @@ _NOT_COMPARED = {
     *("run", "data.dataset", "encoder.features", "encoder.batch_size", "encoder.weights"),
     *("train.workers", "train.log_every", "train.save_every", "train.tensorboard", "search.beam"),
 }
-_ONLY_ATTENTION = {
-    *("decoder.attention_size", "decoder.activation", "decoder.gate"),
-    *("train.alpha_c", "train.alpha_target"),
-}
+_ONLY_ATTENTION = {"train.alpha_c", "train.alpha_target"}
 FEW_PICTURES = 30  # a bootstrap of fewer understates how uncertain a score is
 _TIMED = ("precision", "processes")
 _MACHINE = ("processor", "cores", "threads", "gpu", "system")
@@ -32,20 +30,26 @@ _MACHINE = ("processor", "cores", "threads", "gpu", "system")
 def option_differences(configs: Sequence[Config]) -> list[dict[str, Any]]:
     """The options that are not the same in all configs and can change a result.
 
-    Options that only attention reads are left out where at most one config has attention.
+    Options that only some decoders read are left out where at most one of these decoders does.
 
     Returns:
         `option` and `values` (one per config) of each, in the order of the config file.
     """
-    ignored = set(_NOT_COMPARED)
-    if sum(config.decoder.name != "rnn" for config in configs) < 2:
-        ignored |= _ONLY_ATTENTION
+    ignored = _NOT_COMPARED | _read_by_one(configs)
     flat = [flatten(config.to_dict()) for config in configs]
     return [
         {"option": option, "values": [values[option] for values in flat]}
         for option in flat[0]
         if option not in ignored and any(v[option] != flat[0][option] for v in flat)
     ]
+
+
+def _read_by_one(configs: Sequence[Config]) -> set[str]:
+    """Options that at most one of the configs' decoders reads."""
+    kinds = [decoder_class(config.decoder.name) for config in configs]
+    own = {option for name in DECODERS for option in decoder_class(name).options}
+    found = {f"decoder.{o}" for o in own if sum(o in kind.options for kind in kinds) < 2}
+    return found | (_ONLY_ATTENTION if sum(kind.attends for kind in kinds) < 2 else set())
 
 
 def machine_of(hardware: Mapping[str, Any]) -> dict[str, Any]:

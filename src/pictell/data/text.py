@@ -36,6 +36,10 @@ class Tokenizer(Protocol):
         """Words as a text to read."""
         ...
 
+    def as_scored(self, words: Sequence[str]) -> list[str]:
+        """Words of a model as scores count them, so that a text has one score, whoever wrote it."""
+        ...
+
 
 # Tokens that COCO's scoring drops (pycocoevalcap's list of punctuation, and all the brackets: its
 # list names some of them in capitals, so that in lower case they slip through).
@@ -93,11 +97,27 @@ class EnglishTokenizer:
         # Treebank splits clitics off ("do n't", "man 's"); a reader wants them joined.
         return _CLITIC.sub(r"\1", " ".join(words))
 
+    def as_scored(self, words: Sequence[str]) -> list[str]:
+        return list(words)
+
 
 _CHINESE_PUNCTUATION = re.compile(r"[\s\W_]+", re.UNICODE)
 
 
-class ChineseTokenizer:
+class _JoinedTokenizer:
+    """For texts without spaces: a model's pieces are joined, and cut anew where they are scored."""
+
+    def tokenize(self, text: str) -> list[str]:
+        raise NotImplementedError
+
+    def join(self, words: Sequence[str]) -> str:
+        return "".join(words)
+
+    def as_scored(self, words: Sequence[str]) -> list[str]:
+        return self.tokenize(self.join(words))
+
+
+class ChineseTokenizer(_JoinedTokenizer):
     """Chinese words by rjieba, without punctuation."""
 
     name = "zh"
@@ -110,20 +130,14 @@ class ChineseTokenizer:
         words = rjieba.cut(text.strip().lower())
         return [w.strip() for w in words if not _CHINESE_PUNCTUATION.fullmatch(w)]
 
-    def join(self, words: Sequence[str]) -> str:
-        return "".join(words)
 
-
-class ChineseCharacterTokenizer:
+class ChineseCharacterTokenizer(_JoinedTokenizer):
     """Chinese characters one by one; runs of Latin letters and digits stay together."""
 
     name = "zh-char"
 
     def tokenize(self, text: str) -> list[str]:
         return re.findall(r"[a-z0-9]+|[^\W_]", text.lower())
-
-    def join(self, words: Sequence[str]) -> str:
-        return "".join(words)
 
 
 _TOKENIZERS = {t.name: t for t in (EnglishTokenizer, ChineseTokenizer, ChineseCharacterTokenizer)}
@@ -136,6 +150,20 @@ def get_tokenizer(language: str) -> Tokenizer:
     if language not in _TOKENIZERS:
         raise InputError(f"no tokeniser for language {language!r}; known: {', '.join(LANGUAGES)}")
     return _TOKENIZERS[language]()
+
+
+def same_text(language: str, other: str) -> bool:
+    """Whether two languages differ in how a text is cut at most: `zh` and `zh-char` do."""
+    return language.split("-")[0] == other.split("-")[0]
+
+
+def scoring_units(language: str) -> dict[str, str]:
+    """In what captions are scored besides their own words: name of the unit -> language.
+
+    Chinese captions are scored per word and per character, whichever the model writes, so that
+    models of both kinds have common scores. Other languages are scored in words only: no units.
+    """
+    return {"word": "zh", "character": "zh-char"} if same_text(language, "zh") else {}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The scores of additive attention, v . f(k + q), and their derivatives, without k + q in memory.
 
     scoring = AdditiveScoring("relu")
-    scores = scoring.scores(keys, queries, vector)          # (B, K, L)
+    scores = scoring.scores(keys, queries, vector)                      # (B, K, L)
+    scores = scores_over_words(keys, queries, vector, counts, scoring)  # (N, L), to be learnt
 
 Written as one expression, k + q is a tensor (B, K, L, A) that is larger than any cache: each
 operation on it would read and write it again, and it would be kept for the backward pass. Here it
@@ -9,7 +10,8 @@ is made for so few pictures at a time that it stays in the cache, and anew in th
 Where a C++ compiler is found, `compile` goes further: sum, function and reduction become one loop
 over the keys. On a GPU all pictures are done at once.
 
-Axes: B pictures, K queries of a picture, L regions, A attention width, T words.
+Axes: B pictures, K queries of a picture, L regions, A attention width, T words, N real
+words; n_t pictures have word t.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+
+from pictell.decoders.lstm import in_full_precision
 
 _BLOCK_BYTES = 1 << 20  # of k + q for each thread: half of a present core's second-level cache
 
@@ -164,6 +168,61 @@ class AdditiveScoring:
         if self.activation == "relu":
             return torch.gt(value, 0, out=value)
         return value.square_().neg_().add_(1)
+
+
+def scores_over_words(
+    keys: Tensor, queries: Tensor, vector: Tensor, counts: Sequence[int], scoring: AdditiveScoring
+) -> Tensor:
+    """The scores of all words of given captions, with gradients, where no query needs an earlier
+    word's context; in full precision, also where precision is mixed.
+
+    Args:
+        keys: (B, L, A).
+        queries: (N, A), n_t rows for word t, of the first n_t pictures.
+        vector: (A,).
+        counts: The n_t, falling.
+        scoring: The scores and their derivatives.
+
+    Returns:
+        (N, L), in the order of `queries`.
+    """
+    given = in_full_precision(keys, queries, vector)
+    with torch.autocast(keys.device.type, enabled=False):
+        return _OverWords.apply(*given, list(counts), scoring)  # type: ignore[return-value]
+
+
+class _OverWords(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        keys: Tensor,
+        queries: Tensor,
+        vector: Tensor,
+        counts: list[int],
+        scoring: AdditiveScoring,
+    ) -> Tensor:
+        ctx.save_for_backward(keys, queries, vector)
+        ctx.counts, ctx.scoring = counts, scoring
+        return torch.cat(
+            [
+                scoring.scores(keys[: len(q)], q[:, None], vector)[:, 0]
+                for q in queries.split(counts)
+            ]
+        )
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, d_scores: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        keys, all_queries, vector = ctx.saved_tensors
+        scoring: AdditiveScoring = ctx.scoring
+        queries, of_words = all_queries.split(ctx.counts), d_scores.split(ctx.counts)
+        query_sums = [
+            scoring.query_sums(keys[: len(query)], query, d_score)
+            for query, d_score in zip(queries, of_words, strict=True)
+        ]
+        key_sums = scoring.key_sums(keys, queries, of_words)
+        d_vector = scoring.vector_gradient(keys, queries, of_words, query_sums, key_sums)
+        return key_sums.mul_(vector), torch.cat(query_sums).mul_(vector), d_vector, None, None
 
 
 def _block_bytes() -> int:

@@ -7,9 +7,7 @@ For the same reasons and by the same means as in lstm.py, whose cell it uses. Ba
 word, with a dash for the gradient of the loss (g gate, z context, a attention, s scores):
 
     gates = .. + W_z (g z)          (g z)' = W_z' gates'     g' = (g z)' z        z' = (g z)' g
-    z = (P' a)' F                   a' = P F z' (+ the gradient of the attention's sum)
-    a = softmax(s)                  s' = a (a' - a . a')
-    s_l = v . f(k_l + q)            q', k', v': see additive.py
+    z, a of s of q                  q', F', k', v': see looking.py
     [q ; g ; ..] = W_h h_ + b       h_' = W_h' [q' ; g' g (1 - g) ; gates']
 
 Axes: B captions, C cells, L regions, D feature width, A attention width, H hidden, T words, N real
@@ -26,6 +24,7 @@ import torch
 from torch import Tensor
 
 from pictell.decoders.additive import AdditiveScoring
+from pictell.decoders.looking import Look, LookBack, Pictures
 from pictell.decoders.lstm import Cell, read_word, thin_product, through_cell
 
 
@@ -81,10 +80,7 @@ def attending_lstm(
 class _Word(NamedTuple):
     """What the backward pass needs of one word; all (n, ...)."""
 
-    query: Tensor  # (n, A)
-    attention: Tensor  # (n, L)
-    cells: Tensor  # (n, C) the attention pulled back to the cells
-    context: Tensor  # (n, D)
+    look: Look
     gate: Tensor | None  # (n, D) after its sigmoid
     cell: Cell
 
@@ -119,6 +115,7 @@ class _AttendingLSTM(torch.autograd.Function):
         outputs = hidden.new_empty(total, hidden.shape[1])
         rows = _Rows(torch.empty_like(outputs), features.new_empty(total, features.shape[2]))
         sums = features.new_zeros(len(keys), pool.shape[0])
+        pictures = Pictures(keys, features, pool, vector, scoring)
         words: list[_Word] = []
         through_hidden = thin_product(from_hidden, counts[0])
         through_context = thin_product(from_context, counts[0])
@@ -129,18 +126,18 @@ class _AttendingLSTM(torch.autograd.Function):
             rows.hidden_before[here] = before
             parts = through_hidden(before).add_(bias).split(widths, dim=1)
             query, gate, hidden_gates = parts[0], parts[1], parts[2]
-            attention = scoring.scores(keys[:n], query[:, None], vector)[:, 0]
-            attention = attention.softmax(dim=1)  # (n, L)
-            cells = attention @ pool  # (n, C)
-            context = torch.bmm(cells[:, None], features[:n])[:, 0]  # (n, D)
+            look = pictures.look(query)
             opened = gate.sigmoid() if widths[1] else None
             gated = rows.gated_context[here]
-            torch.mul(context, opened, out=gated) if opened is not None else gated.copy_(context)
+            if opened is None:
+                gated.copy_(look.context)
+            else:
+                torch.mul(look.context, opened, out=gated)
             gates = through_context(gated).add_(word_gates[here]).add_(hidden_gates)
             hidden = outputs[here]
             cell, kept = read_word(gates, cell, hidden)
-            sums[:n] += attention
-            words.append(_Word(query, attention, cells, context, opened, kept))
+            sums[:n] += look.attention
+            words.append(_Word(look, opened, kept))
             start += n
         ctx.save_for_backward(keys, features, pool, from_hidden, from_context, vector)
         ctx.words, ctx.rows, ctx.counts, ctx.scoring = words, rows, counts, scoring
@@ -150,13 +147,14 @@ class _AttendingLSTM(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_outputs: Tensor, d_sums: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         keys, features, pool, from_hidden, from_context, vector = ctx.saved_tensors
-        words, rows, counts, scoring = ctx.words, ctx.rows, ctx.counts, ctx.scoring
+        words, rows, counts = ctx.words, ctx.rows, ctx.counts
+        pictures = Pictures(keys, features, pool, vector, ctx.scoring)
         batch, hidden_size = len(keys), d_outputs.shape[1]
         widths = _widths(keys.shape[2], from_hidden.shape[0], 4 * hidden_size)
         d_from = features.new_empty(len(d_outputs), sum(widths))  # (N, A [+ D] + 4H)
         d_hidden = features.new_zeros(batch, hidden_size)
         d_cell = torch.zeros_like(d_hidden)
-        kept: list[tuple[Tensor, Tensor, Tensor]] = []  # from the last word to the first
+        backs: list[LookBack] = []  # from the last word to the first
         end = len(d_outputs)
         for n, word in zip(reversed(counts), reversed(words), strict=True):
             here = slice(end - n, end)
@@ -166,27 +164,19 @@ class _AttendingLSTM(torch.autograd.Function):
             d_context = d_gates @ from_context  # (n, D), of the gated context
             if word.gate is not None:
                 slope = (1 - word.gate).mul_(word.gate)
-                torch.mul(d_context, word.context, out=d_gate).mul_(slope)
+                torch.mul(d_context, word.look.context, out=d_gate).mul_(slope)
                 d_context = d_context.mul_(word.gate)
-            d_cells = torch.bmm(features[:n], d_context[:, :, None])[:, :, 0]  # (n, C)
-            d_attention = torch.addmm(d_sums[:n], d_cells, pool.t())  # (n, L)
-            weighted = word.attention * d_attention
-            d_score = weighted - word.attention * weighted.sum(dim=1, keepdim=True)
-            slopes = scoring.query_sums(keys[:n], word.query, d_score)
-            torch.mul(slopes, vector, out=d_query)
+            backs.append(pictures.back(word.look, d_context, d_sums))
+            d_query.copy_(backs[-1].query)
             torch.mm(d_from[here], from_hidden, out=d_hidden[:n])
-            kept.append((d_score, slopes, d_context))
             end -= n
-        d_scores, slopes, d_contexts = map(list, zip(*reversed(kept), strict=True))
-        queries = [word.query for word in words]
-        key_sums = scoring.key_sums(keys, queries, d_scores)
-        d_vector = scoring.vector_gradient(keys, queries, d_scores, slopes, key_sums)
+        backs.reverse()
+        d_keys, d_features, d_vector = pictures.gradients(
+            [word.look for word in words], backs, with_features=ctx.needs_input_grad[1]
+        )
         d_gates = d_from[:, -4 * hidden_size :]  # (N, 4H)
-        d_features = None
-        if ctx.needs_input_grad[1]:
-            d_features = _feature_gradients(features, words, d_contexts)
         return (
-            key_sums.mul_(vector),
+            d_keys,
             d_features,
             None,
             d_gates,
@@ -204,16 +194,3 @@ class _AttendingLSTM(torch.autograd.Function):
 def _widths(attention: int, rows: int, gates: int) -> list[int]:
     """How the product that reads the hidden state is split: query, context gate, LSTM gates."""
     return [attention, rows - attention - gates, gates]
-
-
-def _feature_gradients(
-    features: Tensor, words: Sequence[_Word], d_contexts: Sequence[Tensor]
-) -> Tensor:
-    """dF = sum over t of (P' a_t) z_t', one product a caption: (B, C, D)."""
-    batch, cells, width = features.shape
-    pulled = features.new_zeros(batch, cells, len(words))
-    d_context = features.new_zeros(batch, len(words), width)
-    for t, (word, gradient) in enumerate(zip(words, d_contexts, strict=True)):
-        pulled[: len(gradient), :, t] = word.cells
-        d_context[: len(gradient), t] = gradient
-    return pulled @ d_context

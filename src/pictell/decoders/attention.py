@@ -24,7 +24,7 @@ from pictell.config import DecoderConfig
 from pictell.decoders.additive import AdditiveScoring
 from pictell.decoders.attending_lstm import Weights, attending_lstm
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
-from pictell.decoders.lstm import next_state
+from pictell.decoders.lstm import lstm_cell
 from pictell.decoders.repeated import RepeatedLinear, WordGates
 
 
@@ -38,6 +38,8 @@ class AttentionDecoder(Decoder):
     gate    = sigmoid(G h + g)                               (D,)
     h, c    = LSTM([word ; gate * context], h, c)
     """
+
+    options = frozenset({"attention_size", "activation", "gate"})
 
     def __init__(self, config: DecoderConfig, **shape: Any) -> None:
         super().__init__(config, **shape)
@@ -86,17 +88,18 @@ class AttentionDecoder(Decoder):
 
     def _advance(
         self, keys: Tensor, features: Tensor, word_gates: Tensor, hidden: Tensor, cell: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One word: new hidden and cell (B, K, H), attention (B, K, L).
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """One word: new hidden and cell (B, K, H), attention (B, K, L), gate (B, K, D) or None.
 
         `word_gates` (B, K, 4H) is the word's part of the LSTM's gates.
         """
         query, gate, hidden_gates = self.from_hidden(hidden).split(self._widths, dim=-1)
         attention, context = self._attend(keys, features, query)
-        if self.config.gate:
-            context = context * gate.sigmoid()
+        opened = gate.sigmoid() if self.config.gate else None
+        if opened is not None:
+            context = context * opened
         gates = word_gates + hidden_gates + self.from_context(context)
-        return *next_state(gates, cell), attention
+        return *lstm_cell(gates, cell), attention, opened
 
     def compile_loops(self) -> bool:
         return self.scoring.compile()
@@ -144,7 +147,7 @@ class AttentionDecoder(Decoder):
         hidden, cell = hidden[:, None], cell[:, None]  # (B, 1, H)
         outputs, sums = [], features.new_zeros(len(features), keys.shape[1])
         for n, gates in zip(counts, word_gates.split(counts), strict=True):
-            hidden, cell, attention = self._advance(
+            hidden, cell, attention, _ = self._advance(
                 keys[:n], features[:n], gates[:, None], hidden[:n], cell[:n]
             )
             outputs.append(hidden[:, 0])
@@ -160,5 +163,5 @@ class AttentionDecoder(Decoder):
         word_gates = self._word_gates(
             words, self.embedding.weight, self.from_word.weight, self.from_word.bias
         )
-        hidden, cell, attention = self._advance(keys, features, word_gates, *state.beams)
-        return Step(self.vocabulary(hidden), State(state.images, (hidden, cell)), attention)
+        hidden, cell, attention, gate = self._advance(keys, features, word_gates, *state.beams)
+        return Step(self.vocabulary(hidden), State(state.images, (hidden, cell)), attention, gate)

@@ -10,12 +10,14 @@ N real tokens of a batch, V vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from pictell.config import DecoderConfig
 from pictell.encoders.grid import decoder_grid, pooling_matrix
@@ -46,11 +48,20 @@ class State:
 
 @dataclass(frozen=True)
 class Step:
-    """What one step gives: logits (B, K, V), the new state, and attention (B, K, L) or None."""
+    """What one step gives.
+
+    Attributes:
+        logits: (B, K, V) of the next word.
+        state: After the word that was read.
+        attention: (B, K, L), sums to one over the regions; None for a decoder without.
+        gate: (B, K, G) numbers from 0 to 1, whose mean says how much of what was attended to the
+            next word is given; None for a decoder without.
+    """
 
     logits: Tensor
     state: State
-    attention: Tensor | None
+    attention: Tensor | None = None
+    gate: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +86,14 @@ class Decoder(nn.Module, ABC):
         feature_size: D, width of an encoder's cell.
         cells: Rows and columns of the encoder's grid.
         pooled_grid: Side of the adaptive average pooling before the decoder; 0 for none.
+
+    Attributes:
+        attends: Whether each step gives attention.
+        options: Fields of `DecoderConfig` that not all decoders read, but this one does.
     """
 
+    attends: ClassVar[bool] = True
+    options: ClassVar[frozenset[str]] = frozenset()
     pool: Tensor
     pool_mean: Tensor
 
@@ -133,6 +150,11 @@ def pack(padded: Tensor, lengths: Tensor) -> Tensor:
     return pack_padded_sequence(padded, lengths, batch_first=True).data
 
 
+def unpack(packed: Tensor, counts: Sequence[int]) -> Tensor:
+    """The way back: (N, ...) with n_t rows for word t -> (B, T, ...), zeros for padding."""
+    return pad_sequence(list(packed.split(list(counts))))
+
+
 def per_caption(of_pictures: Tensor, owners: Tensor | None) -> Tensor:
     """Rows of pictures (P, ...) as rows of their captions (B, ...)."""
     return of_pictures if owners is None else of_pictures.index_select(0, owners)
@@ -152,7 +174,22 @@ def targets_of(targets: Tensor, lengths: Tensor) -> Tensor:
 DECODERS = {
     "rnn": "pictell.decoders.rnn:RNNDecoder",
     "attention": "pictell.decoders.attention:AttentionDecoder",
+    "adaptive": "pictell.decoders.adaptive:AdaptiveDecoder",
+    "topdown": "pictell.decoders.topdown:TopDownDecoder",
+    "transformer": "pictell.decoders.transformer:TransformerDecoder",
 }
+
+
+def decoder_class(name: str) -> type[Decoder]:
+    """The class that is registered under a name.
+
+    Raises:
+        InputError: The name is unknown.
+    """
+    if name not in DECODERS:
+        raise InputError(f"decoder.name is {name!r}; known: {', '.join(DECODERS)}")
+    module, cls = DECODERS[name].split(":")
+    return getattr(import_module(module), cls)
 
 
 def build_decoder(
@@ -168,10 +205,7 @@ def build_decoder(
     Raises:
         InputError: The name is unknown.
     """
-    if config.name not in DECODERS:
-        raise InputError(f"decoder.name is {config.name!r}; known: {', '.join(DECODERS)}")
-    module, cls = DECODERS[config.name].split(":")
-    return getattr(import_module(module), cls)(
+    return decoder_class(config.name)(
         config,
         vocab_size=vocab_size,
         feature_size=feature_size,

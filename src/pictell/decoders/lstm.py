@@ -1,6 +1,6 @@
 """An LSTM over the words of given captions, with a backward pass of its own.
 
-    hidden = lstm_over_words(word_gates, hidden, cell, recurrent_weight, counts)
+    states, cells = lstm_over_words(word_gates, hidden, cell, recurrent_weight, counts)
 
 Automatic differentiation gives the same gradients, but forms the weights' gradients word by word:
 each time a product as thin as the batch, and all weights read and written to add it up. Here the
@@ -44,8 +44,25 @@ class Cell(NamedTuple):
     tanh: Tensor  # of the cell state after
 
 
-def read_word(gates: Tensor, cell: Tensor, out: Tensor) -> tuple[Tensor, Cell]:
-    """One word: gates (n, 4H) before their functions, cell (n, H); writes h to `out`.
+def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """One word, for automatic differentiation: gates (..., 4H) before their functions, cell
+    (..., H) -> new hidden and cell state.
+    """
+    take, forget, new, give = gates.chunk(4, dim=-1)  # torch's order
+    cell = forget.sigmoid() * cell + take.sigmoid() * new.tanh()
+    return give.sigmoid() * cell.tanh(), cell
+
+
+def read_word(
+    gates: Tensor, cell: Tensor, out: Tensor, cell_out: Tensor | None = None
+) -> tuple[Tensor, Cell]:
+    """One word; writes h to `out`.
+
+    Args:
+        gates: (n, 4H) before their functions.
+        cell: (n, H).
+        out: Where the hidden state goes, (n, H).
+        cell_out: Where the cell state goes, (n, H), if it has a place.
 
     Returns:
         The new cell state, and what `through_cell` needs.
@@ -53,21 +70,10 @@ def read_word(gates: Tensor, cell: Tensor, out: Tensor) -> tuple[Tensor, Cell]:
     take, forget, new, give = gates.chunk(4, dim=1)
     take, forget, give = take.sigmoid(), forget.sigmoid(), give.sigmoid()
     new = new.contiguous().tanh_()  # tanh of a part of wider rows is slow
-    after = torch.addcmul(forget * cell, take, new)
+    after = torch.addcmul(forget * cell, take, new, out=cell_out)
     tanh = after.tanh()
     torch.mul(give, tanh, out=out)
     return after, Cell(take, forget, new, give, cell, tanh)
-
-
-def next_state(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """The same for any leading axes, (..., 4H) and (..., H), and with automatic differentiation.
-
-    Returns:
-        The new hidden and cell state.
-    """
-    take, forget, new, give = gates.chunk(4, dim=-1)
-    cell = forget.sigmoid() * cell + take.sigmoid() * new.tanh()
-    return give.sigmoid() * cell.tanh(), cell
 
 
 def through_cell(cell: Cell, d_hidden: Tensor, d_cell: Tensor, d_gates: Tensor) -> None:
@@ -116,8 +122,8 @@ def lstm_over_words(
     cell: Tensor,
     recurrent_weight: Tensor,
     counts: Sequence[int],
-) -> Tensor:
-    """Read all words of given captions.
+) -> tuple[Tensor, Tensor]:
+    """Read all words of given captions; in full precision, also where precision is mixed.
 
     Args:
         word_gates: (N, 4H) the words' part of the gates and all biases, n_t rows for word t.
@@ -127,9 +133,16 @@ def lstm_over_words(
         counts: The n_t, falling.
 
     Returns:
-        Hidden states (N, H), in the order of `word_gates`.
+        Hidden and cell states, (N, H) each, in the order of `word_gates`.
     """
-    return _OverWords.apply(word_gates, hidden, cell, recurrent_weight, list(counts))  # type: ignore[return-value]
+    given = in_full_precision(word_gates, hidden, cell, recurrent_weight)
+    with torch.autocast(word_gates.device.type, enabled=False):
+        return _OverWords.apply(*given, list(counts))  # type: ignore[return-value]
+
+
+def in_full_precision(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Half precision as fp32; the rest as it is."""
+    return tuple(t.float() if t.dtype.itemsize == 2 else t for t in tensors)
 
 
 class _OverWords(torch.autograd.Function):
@@ -141,9 +154,10 @@ class _OverWords(torch.autograd.Function):
         cell: Tensor,
         weight: Tensor,
         counts: list[int],
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)  # most callers have no use for the cell states
         outputs = hidden.new_empty(sum(counts), hidden.shape[1])
-        before = torch.empty_like(outputs)
+        memories, before = torch.empty_like(outputs), torch.empty_like(outputs)
         product = thin_product(weight, counts[0])
         cells: list[Cell] = []
         start = 0
@@ -152,24 +166,30 @@ class _OverWords(torch.autograd.Function):
             before[here] = hidden[:n]
             gates = product(before[here]).add_(word_gates[here])
             hidden = outputs[here]
-            cell, kept = read_word(gates, cell[:n], hidden)
+            cell, kept = read_word(gates, cell[:n], hidden, memories[here])
             cells.append(kept)
             start += n
         ctx.save_for_backward(weight, before)
         ctx.cells, ctx.counts = cells, counts
-        return outputs
+        # As an alias: `cells` holds parts of `memories`, and the output itself holds ctx.
+        return outputs, memories.detach()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(  # type: ignore[override]
+        ctx: Any, d_outputs: Tensor | None, d_memories: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         weight, before = ctx.saved_tensors
-        d_gates = d_outputs.new_empty(len(d_outputs), len(weight))  # (N, 4H)
-        d_hidden = d_outputs.new_zeros(ctx.counts[0], d_outputs.shape[1])
+        d_gates = before.new_empty(len(before), len(weight))  # (N, 4H)
+        d_hidden = before.new_zeros(ctx.counts[0], before.shape[1])
         d_cell = torch.zeros_like(d_hidden)
-        end = len(d_outputs)
+        end = len(before)
         for n, cell in zip(reversed(ctx.counts), reversed(ctx.cells), strict=True):
             here = slice(end - n, end)
-            d_hidden[:n] += d_outputs[here]
+            if d_outputs is not None:
+                d_hidden[:n] += d_outputs[here]
+            if d_memories is not None:
+                d_cell[:n] += d_memories[here]
             through_cell(cell, d_hidden[:n], d_cell[:n], d_gates[here])
             torch.mm(d_gates[here], weight, out=d_hidden[:n])
             end -= n

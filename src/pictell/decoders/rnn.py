@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from pictell.config import DecoderConfig
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
-from pictell.decoders.lstm import lstm_over_words, next_state
+from pictell.decoders.lstm import lstm_cell, lstm_over_words
 from pictell.decoders.repeated import RepeatedLinear, RepeatedProduct, WordGates
 
 
@@ -36,6 +36,8 @@ class _BatchNorm(nn.BatchNorm1d):
 
 class RNNDecoder(Decoder):
     """h0 = BatchNorm(FC(mean region)), c0 likewise; then one LSTM over the words."""
+
+    attends = False
 
     def __init__(self, config: DecoderConfig, **shape: Any) -> None:
         super().__init__(config, **shape)
@@ -67,7 +69,7 @@ class RNNDecoder(Decoder):
         word_gates = linear(
             self.embedding(pack(words, lengths)), from_word, bias + second_bias
         )  # (N, 4H)
-        outputs = lstm_over_words(word_gates, hidden, cell, recurrent, counts_of(lengths))
+        outputs, _ = lstm_over_words(word_gates, hidden, cell, recurrent, counts_of(lengths))
         return TeacherForced(self.vocabulary(self.dropout(outputs)), None)  # (N, V)
 
     def _library_lstm(
@@ -88,5 +90,5 @@ class RNNDecoder(Decoder):
         from_word, recurrent, bias, second_bias = self.lstm.all_weights[0]
         word_gates = self._word_gates(words, self.embedding.weight, from_word, bias)
         gates = word_gates + self._hidden_gates(hidden, recurrent, second_bias)  # (B, K, 4H)
-        hidden, cell = next_state(gates, cell)
-        return Step(self.vocabulary(hidden), State((), (hidden, cell)), None)
+        hidden, cell = lstm_cell(gates, cell)
+        return Step(self.vocabulary(hidden), State((), (hidden, cell)))

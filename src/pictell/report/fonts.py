@@ -28,6 +28,9 @@ _CHINESE = (
 )
 
 
+_MOST_FACES = 40  # of the largest collections, with all weights in one file
+
+
 def label_font(size: int, text: str = "") -> Font:
     """A font of `size` pixels that holds the letters of `text`, if one can be found.
 
@@ -37,10 +40,10 @@ def label_font(size: int, text: str = "") -> Font:
     if any(_is_wide(letter) for letter in text):
         file = chinese_font_file()
         if file is not None:
-            return ImageFont.truetype(str(file), size)
+            return ImageFont.truetype(str(file), size, index=_chinese_face(file))
         warnings.warn(
             "no font with Chinese characters was found, so they are drawn as boxes; install one, "
-            "for example Noto Sans CJK",
+            "for example Noto Sans CJK (Debian and Ubuntu: apt-get install fonts-noto-cjk)",
             stacklevel=2,
         )
     return ImageFont.load_default(size)
@@ -48,13 +51,30 @@ def label_font(size: int, text: str = "") -> Font:
 
 @lru_cache(maxsize=1)
 def chinese_font_file() -> Path | None:
-    """A font file of the system that holds Chinese, or None."""
-    files = list(_font_files())
+    """A font file of the system that holds Chinese, of regular weight if there is one, or None."""
+    files = sorted(_font_files(), key=lambda file: "regular" not in file.name.lower())
     for wanted in _CHINESE:
         for file in files:
             if wanted in file.name.lower():
                 return file
     return None
+
+
+@lru_cache(maxsize=1)
+def _chinese_face(file: Path) -> int:
+    """Which font of a file has the simplified Chinese shapes; the first where none says so.
+
+    A file with fonts for all of East Asia begins with the Japanese one, which draws many characters
+    otherwise.
+    """
+    for index in range(_MOST_FACES):
+        try:
+            family, style = ImageFont.truetype(str(file), 10, index=index).getname()
+        except OSError:  # no further font
+            break
+        if any(name.split()[-1:] == ["SC"] for name in (family or "", style or "")):
+            return index
+    return 0
 
 
 def _font_files() -> Iterator[Path]:

@@ -188,7 +188,7 @@ def _describe(name: str, captioner: Captioner, folder: RunFolder) -> dict[str, A
         "decoder": config.decoder.name,
         "encoder": config.encoder.name,
         "language": config.data.language,
-        "attention": config.decoder.name == "attention",
+        "attention": captioner.decoder.attends,
         "words": len(captioner.vocabulary),
         "search": {
             "beam": config.search.beam,

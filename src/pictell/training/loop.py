@@ -362,7 +362,8 @@ class Trainer:
             self.device,
             max_length=self.config.search.max_length,
         )
-        words = [self.task.vocabulary.decode(numbers) for numbers in written]
+        as_scored, vocabulary = split.tokenizer.as_scored, self.task.vocabulary
+        words = [as_scored(vocabulary.decode(numbers)) for numbers in written]
         scores: dict[str, Any] = {
             name: metric.corpus for name, metric in score_captions(words, split.references).items()
         }

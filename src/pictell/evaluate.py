@@ -152,6 +152,7 @@ def _protocol(run: RunFolder, task: Task, data: SplitData, search: SearchConfig)
         "beam": search.beam,
         "length_penalty": search.length_penalty,
         "max_length": search.max_length,
+        "block_repeats": search.block_repeats,
         "model_sha256": hashlib.sha256(run.model_file.read_bytes()).hexdigest(),
     }
 
@@ -161,7 +162,8 @@ def _known_scores(folder: Path, protocol: dict[str, Any]) -> dict[str, Any] | No
     if not file.exists():
         return None
     known = read_json(file)
-    return known if known.get("protocol") == protocol else None
+    found = {"block_repeats": 0, **known.get("protocol", {})}  # older files do not name it
+    return known if found == protocol else None
 
 
 def _teacher_forced(

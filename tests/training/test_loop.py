@@ -440,7 +440,7 @@ def test_a_loss_that_is_never_finite_is_told_too(tmp_path, tiny_config, monkeypa
     def broken(*args):
         return torch.tensor(float("inf")), torch.tensor(0.0)
 
-    monkeypatch.setattr("pictell.training.loop.loss_sums", broken)
+    monkeypatch.setattr("pictell.training.objective.loss_sums", broken)
     with pytest.raises(InputError, match=r"the loss is inf in epoch 1, step 1 \(nothing saved\)"):
         train(tiny_config(), tmp_path / "run")
 

@@ -97,7 +97,8 @@ class RunFolder:
         if encoder is not None and encoder.trained:
             parts["encoder"] = encoder.backbone
         tensors = {
-            f"{part}.{name}": tensor.detach().cpu().contiguous()
+            # A copy: a tied matrix has two names, and the format has no shared tensors.
+            f"{part}.{name}": tensor.detach().cpu().contiguous().clone()
             for part, module in parts.items()
             for name, tensor in module.state_dict().items()
         }

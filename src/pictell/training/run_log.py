@@ -46,9 +46,15 @@ class RunLog:
             self._board = SummaryWriter(run.path / "tensorboard")
 
     def step(
-        self, progress: Progress, tally: Tally, *, gradient_norm: float, captions_per_second: float
+        self,
+        progress: Progress,
+        tally: Tally,
+        *,
+        gradient_norm: float,
+        captions_per_second: float,
+        **figures: Any,
     ) -> None:
-        """A line on a step: the means of its window, `tally`."""
+        """A line on a step: the means of its window, `tally`, and what else there is to say."""
         self._write(
             progress,
             {
@@ -59,6 +65,7 @@ class RunLog:
                 # Gradients that overflowed fp16: the scaler leaves the step out. JSON has no inf.
                 "gradient_norm": gradient_norm if math.isfinite(gradient_norm) else None,
                 "captions_per_second": round(captions_per_second, 2),
+                **figures,
             },
         )
 

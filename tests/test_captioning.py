@@ -41,7 +41,7 @@ def test_folder_into_jsonl(photos, run, trained_runs, capsys):
     assert captured.out == "out/captions.jsonl: 14 captions\n"
     listed = captured.err.splitlines()[-3:]
     assert listed[0] == "pictell caption: 2 of 16 pictures were left out:"
-    assert listed[1] == "  photos/bad.jpg: not a picture in a format that can be read"
+    assert listed[1].startswith("  photos/bad.jpg: not a picture in a format that is read (JPEG, ")
     assert listed[2].startswith("  photos/deeper/empty.png: not a picture")
 
 
@@ -70,7 +70,26 @@ def test_a_stopped_table_goes_on_without_repeating(photos, run, monkeypatch, cap
     assert not set(first) & set(worked_on)
     rows = [json.loads(line) for line in Path("captions.jsonl").read_text().splitlines()]
     assert [row["file"] for row in rows] == sorted(map(str, first + worked_on))
-    assert not Path("captions.jsonl.partial").exists()
+    assert Path("captions.jsonl.partial").exists()  # one picture is bad
+
+
+def test_mended_pictures_are_added_to_a_finished_table(photos, run, monkeypatch, capsys):
+    command = ["caption", run, "photos", "--out", "captions.csv"]
+    assert main(command) == 2
+    assert "once the pictures are mended, the same command adds them" in capsys.readouterr().err
+    whole = Path("captions.csv").read_text().splitlines()
+    bad = [Path("photos/bad.jpg"), Path("photos/deeper/empty.png")]
+    for path in bad:
+        Image.new("RGB", (40, 30), "red").save(path)
+    worked_on = watch_batches(monkeypatch)
+    assert main(command) == 0
+    assert sorted(worked_on) == bad
+    mended = Path("captions.csv").read_text().splitlines()
+    assert len(mended) == len(whole) + 2
+    assert set(whole) < set(mended)
+    assert not Path("captions.csv.partial").exists()
+    assert main(command) == 2  # now it is finished
+    assert "exists already" in capsys.readouterr().err
 
 
 def watch_batches(monkeypatch, stop_after: int | None = None) -> list[Path]:

@@ -5,7 +5,8 @@
         table.finish(paths)
 
 A table grows as OUT.partial, a line for each picture, and becomes OUT when all are done. A run that
-was stopped goes on with the pictures that have no line yet.
+was stopped goes on with the pictures that have no line yet. Where pictures had to be left out,
+OUT.partial stays beside OUT, so that the same command adds them once they are mended.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class CaptionTable:
         self.rows: dict[str, dict[str, Any]] = {}
         if out.suffix.lower() not in (".jsonl", ".csv"):
             raise InputError(f"{out}: captions are written as .jsonl or .csv; name it so")
-        if out.exists() and not overwrite:
+        if out.exists() and not overwrite and not self.partial.exists():
             raise InputError(f"{out}: exists already; name another file, or give --overwrite")
         out.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._open()
@@ -121,11 +122,15 @@ class CaptionTable:
         self._write(row)
 
     def finish(self, paths: Sequence[Path]) -> None:
-        """Write the file itself, whole, with the lines of these pictures in this order."""
+        """Write the file itself, whole, with the lines of these pictures in this order.
+
+        Pictures without a line are left out, and what is needed to add them later is kept.
+        """
         rows = [self.rows[str(path)] for path in paths if str(path) in self.rows]
         table = _csv if self.out.suffix.lower() == ".csv" else _jsonl
         write_text(self.out, table([{k: v for k, v in r.items() if k != "stamp"} for r in rows]))
-        self.partial.unlink()
+        if len(rows) == len(paths):
+            self.partial.unlink()
 
     def __enter__(self) -> CaptionTable:
         return self

@@ -86,6 +86,9 @@ class Captioning:
             if len(failed) < len(self.paths):
                 table.finish(self.paths)
                 print(f"{out}: {len(self.paths) - len(failed):,} captions")
+                if failed:
+                    again = "once the pictures are mended, the same command adds them"
+                    console.print(f"{table.partial} is kept: {again}", soft_wrap=True)
         return failed
 
     def into_sidecars(self, *, overwrite: bool = False) -> Failures:

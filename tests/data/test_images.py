@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pictell.data.images import ImageTransform, is_constant, read_image
+from pictell.data.images import (
+    IMAGE_SUFFIXES,
+    ImageTransform,
+    is_constant,
+    picture_size,
+    read_image,
+)
 from pictell.errors import InputError
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -28,6 +34,27 @@ def left_red_right_blue(width: int = 40, height: int = 20) -> Image.Image:
 def save(image: Image.Image, path, **options):
     image.save(path, **options)
     return path
+
+
+# Formats.
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_all_listed_suffixes_are_read(tmp_path, suffix):
+    path = save(Image.new("RGB", (40, 20), RED), tmp_path / f"picture{suffix}")
+    pixel = read_image(path).getpixel((20, 10))
+    assert max(abs(a - b) for a, b in zip(pixel, RED, strict=True)) < 30
+    assert picture_size(path) == (40, 20)
+
+
+@pytest.mark.parametrize("pillow_format", ["EPS", "PCX", "TGA", "PPM"])
+def test_a_format_that_is_not_listed_is_refused_whatever_its_name(tmp_path, pillow_format):
+    path = tmp_path / "picture.jpg"
+    Image.new("RGB", (40, 20), RED).save(path, format=pillow_format)
+    with pytest.raises(
+        InputError, match=r"picture.jpg: not a picture in a format that is read \(JP"
+    ):
+        read_image(path)
 
 
 # Geometry.

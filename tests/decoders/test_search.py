@@ -10,7 +10,7 @@ import torch
 from pictell.config import DecoderConfig
 from pictell.data.text import END, PAD, START, UNKNOWN
 from pictell.decoders.base import DECODERS, State, Step, build_decoder
-from pictell.decoders.search import Hypothesis, beam_search, follow, greedy_search
+from pictell.decoders.search import Hypothesis, _largest, beam_search, follow, greedy_search
 
 CPU = torch.device("cpu")
 A, B, C, D = 4, 5, 6, 7  # the ordinary words
@@ -245,6 +245,23 @@ def same(ours: list[Hypothesis], theirs: list[Hypothesis]) -> bool:
     return [h.words for h in ours] == [h.words for h in theirs] and all(
         math.isclose(a.score, b.score, rel_tol=1e-5) for a, b in zip(ours, theirs, strict=True)
     )
+
+
+@pytest.mark.parametrize("vocabulary", [5, 64, 100, 2538])
+@pytest.mark.parametrize("beams", [1, 5])
+def test_the_largest_are_those_of_a_plain_selection(vocabulary, beams):
+    generator = torch.Generator().manual_seed(vocabulary + beams)
+    logits = torch.randn(7, beams, vocabulary, generator=generator, dtype=torch.float64)
+    logits[0, :, 3:] = -torch.inf  # fewer words may be written than are asked for
+    offset = torch.randn(7, beams, generator=generator, dtype=torch.float64)
+    offset[1, beams // 2 :] = -torch.inf  # beams that carry nothing
+    values, parents, words = _largest(logits, offset, 10)
+    plain = (logits + offset[:, :, None]).flatten(1).topk(min(10, beams * vocabulary), dim=1)
+    torch.testing.assert_close(values, plain.values, rtol=0, atol=0)
+    possible = plain.values.isfinite()
+    places = parents * vocabulary + words
+    assert torch.equal(places[possible], plain.indices[possible])
+    assert int(words.max()) < vocabulary
 
 
 @pytest.mark.parametrize("beam", [1, 3])

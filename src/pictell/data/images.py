@@ -21,7 +21,11 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from pictell.errors import InputError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"}
+)
+# Pillow reads forty more, by the content whatever the name; for some it starts other programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 100_000_000  # a decoded picture of this many pixels takes 300 MB
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
@@ -51,7 +55,7 @@ def read_image(
         with warnings.catch_warnings():
             # Our own pixel limit below replaces Pillow's warning.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            with _open(source) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise InputError(
                         f"{label}: {image.width} x {image.height} pixels are more than the "
@@ -65,11 +69,17 @@ def read_image(
     except IsADirectoryError:
         raise InputError(f"{label}: is a folder, not a picture") from None
     except UnidentifiedImageError:
-        raise InputError(f"{label}: not a picture in a format that can be read") from None
+        raise InputError(
+            f"{label}: not a picture in a format that is read ({', '.join(FORMATS)})"
+        ) from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{label}: the picture does not decode ({error})") from None
+
+
+def _open(source: str | Path | bytes) -> Image.Image:
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
 
 
 def picture_size(source: str | Path | bytes | Image.Image) -> tuple[int, int]:
@@ -79,7 +89,7 @@ def picture_size(source: str | Path | bytes | Image.Image) -> tuple[int, int]:
     """
     if isinstance(source, Image.Image):
         return _upright_size(source)
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+    with _open(source) as image:
         return _upright_size(image)
 
 

@@ -134,21 +134,6 @@ class FeatureStore:
                 write_jsonl(self._index, lines)  # without what was cut off
             yield
 
-    def append(self, hashes: Sequence[str], features: np.ndarray) -> None:
-        """Add rows: (rows, C, D) fp16. Data first, then the index, so that a cut loses nothing."""
-        row_bytes = features[0].nbytes
-        with open(self._file, "r+b" if self._file.exists() else "w+b") as file:
-            file.seek(_HEADER_BYTES + len(self.rows) * row_bytes)
-            file.write(np.ascontiguousarray(features).tobytes())
-            file.seek(0)
-            file.write(_header((len(self.rows) + len(hashes), *features.shape[1:])))
-            file.flush()
-            os.fsync(file.fileno())
-        with open(self._index, "a", encoding="utf-8") as index:
-            for content in hashes:
-                self.rows[content] = len(self.rows)
-                index.write(json.dumps({"row": self.rows[content], "sha256": content}) + "\n")
-
 
 def _header(shape: tuple[int, ...]) -> bytes:
     text = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {shape}, }}"
@@ -254,6 +239,8 @@ def encode_pictures(
     device = encoder.mean.device
     with store._writing():
         positions = store.missing(hashes)
+        if not positions:
+            return 0
         loader = DataLoader(
             _Pictures(encoder, [paths[p] for p in positions], mirrored=mirrored),
             batch_size=encoder.config.batch_size,
@@ -276,32 +263,51 @@ def encode_pictures(
 
 
 class _Writer:
-    """Collects rows for a few seconds before they are written: bringing each batch to the disk by
-    itself would cost more than encoding it. However the block ends, what was collected is written.
+    """Adds rows (D wide, C cells) at the end of a store.
+
+    Data go to the file at once, so that memory holds one batch; the index tells of them after they
+    are on disk, so that a cut loses nothing. Bringing each batch to the disk by itself would cost
+    more than encoding it: that is done every few seconds, and however the block ends.
     """
 
     def __init__(self, store: FeatureStore, seconds: float = 5.0) -> None:
         self._store, self._seconds = store, seconds
-        self._hashes: list[str] = []
-        self._features: list[np.ndarray] = []
+        self._hashes: list[str] = []  # whose data are written, but not surely on disk
+        self._shape: tuple[int, ...] = ()
         self._since = time.monotonic()
 
     def add(self, hashes: Sequence[str], features: np.ndarray) -> None:
+        """Add rows: (rows, C, D) fp16."""
+        row = len(self._store.rows) + len(self._hashes)
+        self._file.seek(_HEADER_BYTES + row * features[0].nbytes)
+        self._file.write(np.ascontiguousarray(features).data)
         self._hashes += hashes
-        self._features.append(features)
+        self._shape = features.shape[1:]
         if time.monotonic() - self._since > self._seconds:
-            self._write()
+            self._commit()
 
-    def _write(self) -> None:
-        if self._hashes:
-            self._store.append(self._hashes, np.concatenate(self._features))
-        self._hashes, self._features, self._since = [], [], time.monotonic()
+    def _commit(self) -> None:
+        rows, self._since = self._store.rows, time.monotonic()
+        if not self._hashes:
+            return
+        self._file.seek(0)
+        self._file.write(_header((len(rows) + len(self._hashes), *self._shape)))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        with open(self._store._index, "a", encoding="utf-8") as index:
+            for content in self._hashes:
+                rows[content] = len(rows)
+                index.write(json.dumps({"row": rows[content], "sha256": content}) + "\n")
+        self._hashes = []
 
     def __enter__(self) -> _Writer:
+        path = self._store._file
+        self._file = open(path, "r+b" if path.exists() else "w+b")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._write()
+        with self._file:
+            self._commit()
 
 
 def _check_features(features: np.ndarray, paths: Sequence[Path], batch_size: int) -> None:

@@ -1,8 +1,8 @@
 """A process that decodes pictures and can be given up: `python -m pictell.serve.decode_worker`.
 
 Uploaded files are hostile until shown otherwise. Here they meet Pillow in a process that holds
-nothing else: it has a limit of memory, may write no file, knows only the formats below, and is
-killed by its parent when it takes too long.
+nothing else: it has a limit of memory, may write no file, knows only the formats that we read, and
+is killed by its parent when it takes too long.
 
 Both directions carry messages of a JSON object and bytes, each preceded by its length:
 
@@ -25,11 +25,10 @@ from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from pictell.data.images import ImageTransform, picture_size, read_image
+from pictell.data.images import FORMATS, ImageTransform, picture_size, read_image
 from pictell.errors import InputError
 
 HEAD = struct.Struct("!II")  # lengths of the JSON and of the bytes
-FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"})
 PREVIEW_QUALITY = 85
 
 

@@ -141,10 +141,18 @@ class TrainConfig:
     """How the decoder (and perhaps the encoder) is trained.
 
     Args:
+        init: Run folder whose best weights are the first ones; the config must ask for the same
+            networks. Empty for random weights.
+        objective: cross_entropy, or self_critical: sampled captions are rewarded by CIDEr-D (Rennie
+            et al. 2017, with the baseline of Luo 2020); it begins with the weights of `init`.
+        samples: Captions that are sampled for each picture (self_critical).
+        cross_entropy_weight: Share w of the cross-entropy in w * cross-entropy + (1 - w) * reward
+            term (self_critical).
+        reward_bleu: Weight of smoothed BLEU-4 beside CIDEr-D in the reward (self_critical).
         batch_size: Captions in a batch.
         batch_by: caption (any captions of nearly one length), picture (all captions of some
             pictures, which share what is computed for the picture), or auto: picture where the
-            encoder is trained, else caption.
+            encoder is trained or the objective is self_critical, else caption.
         epochs: Passes over the training captions.
         optimizer: adam (Kingma and Ba 2015), or adamw, which applies weight_decay.
         weight_decay: Share of the learning rate by which each step of adamw shrinks the weights;
@@ -187,6 +195,11 @@ class TrainConfig:
         tensorboard: Write TensorBoard curves beside log.jsonl (extra: tensorboard).
     """
 
+    init: str = ""
+    objective: Literal["cross_entropy", "self_critical"] = "cross_entropy"
+    samples: int = 5
+    cross_entropy_weight: float = 0.2
+    reward_bleu: float = 0.0
     batch_size: int = 32
     batch_by: Literal["auto", "caption", "picture"] = "auto"
     epochs: int = 10
@@ -221,6 +234,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._check_ranges()
+        if self.objective == "self_critical" and not self.init:
+            raise InputError(
+                "train.objective is self_critical, which goes on from a trained run: name its "
+                "folder with train.init (pictell train CONFIG makes one, with cross_entropy)"
+            )
         if self.weight_decay and self.optimizer == "adam":
             raise InputError(
                 f"train.weight_decay is {self.weight_decay}, but train.optimizer is adam, which "
@@ -239,10 +257,12 @@ class TrainConfig:
             _check(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
         for name in ("encoder_lr", "decoder_lr"):
             _check(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "above 0")
+        _check(self.samples >= 2, "train.samples", self.samples, "at least 2")
         at_least_zero = ("alpha_c", "clip", "workers", "patience", "seed", "save_every")
-        for name in (*at_least_zero, "weight_decay", "warmup"):
+        for name in (*at_least_zero, "weight_decay", "warmup", "reward_bleu"):
             _check(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
-        for name in ("label_smoothing", "scheduled_sampling", "ema", "lr_floor"):
+        shares = ("label_smoothing", "scheduled_sampling", "ema", "lr_floor")
+        for name in (*shares, "cross_entropy_weight"):
             _check(0 <= getattr(self, name) < 1, f"train.{name}", getattr(self, name), "in [0, 1)")
         _check(0 < self.decay < 1, "train.decay", self.decay, "between 0 and 1")
 

@@ -62,7 +62,7 @@ def greedy_search(
     for t in range(max_length):
         output = step(state, words)
         state = output.state
-        scores = output.logits + _forbidden(output.logits, first=t == 0)
+        scores = output.logits + forbidden(output.logits, first=t == 0)
         if repeats and written:
             block_repeats(scores, torch.stack(written, dim=1)[:, None], repeats)
         words = scores.argmax(dim=-1)  # (B, 1)
@@ -74,7 +74,7 @@ def greedy_search(
     return [row[: row.index(END)] if END in row else row for row in rows]
 
 
-def _forbidden(scores: Tensor, *, first: bool) -> Tensor:
+def forbidden(scores: Tensor, *, first: bool) -> Tensor:
     """What to add to scores (..., V): -inf for words that must not be written now, else 0."""
     added = scores.new_zeros(scores.shape[-1])
     added[[*_NEVER, END] if first else list(_NEVER)] = -torch.inf
@@ -166,7 +166,7 @@ def _advance(
     """Extend all captions by one word; returns the words to read next, (B, K)."""
     logits = logits.float()
     offset = beams.log_probability - logits.logsumexp(dim=-1)  # (B, K)
-    logits = logits + _forbidden(logits, first=first)
+    logits = logits + forbidden(logits, first=first)
     if repeats:
         block_repeats(logits, beams.words, repeats)
     best, parent, word = _largest(logits, offset, 2 * beam)  # (B, 2K) each, falling

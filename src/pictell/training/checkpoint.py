@@ -105,7 +105,12 @@ class RunFolder:
         with replacing(self.model_file) as temporary:
             safetensors.torch.save_file(tensors, temporary)
 
-    def _weights(self, part: str) -> dict[str, Tensor]:
+    def weights(self, part: str) -> dict[str, Tensor]:
+        """The best epoch's weights of `decoder` or `encoder`, by name.
+
+        Raises:
+            InputError: The file is broken.
+        """
         try:
             tensors = safetensors.torch.load_file(self.model_file)
         except Exception as error:  # the library's own error types are not public
@@ -128,7 +133,7 @@ class RunFolder:
             pooled_grid=config.encoder.pooled_grid,
         )
         try:
-            decoder.load_state_dict(self._weights("decoder"))
+            decoder.load_state_dict(self.weights("decoder"))
         except RuntimeError as error:
             reason = str(error).splitlines()[1:2]
             raise InputError(
@@ -148,7 +153,7 @@ class RunFolder:
         if config.fine_tune:
             if weights:
                 warnings.warn(f"{self.path}: has a fine-tuned encoder of its own", stacklevel=2)
-            return load_encoder(config, self._weights("encoder"))
+            return load_encoder(config, self.weights("encoder"))
         encoder = load_encoder(config)
         known = self.info["encoder"]["key"]
         if encoder.fingerprint() != known:

@@ -24,6 +24,7 @@ from torch import nn
 
 from pictell.config import Config
 from pictell.data.batches import Batch, epoch_batches, epoch_picture_batches, load_batches
+from pictell.data.fluency import fluency
 from pictell.data.mirroring import views_of_epoch
 from pictell.decoders.base import Decoder, build_decoder
 from pictell.errors import InputError
@@ -35,11 +36,14 @@ from pictell.training.averaging import WeightAverage
 from pictell.training.checkpoint import RunFolder
 from pictell.training.early_stopping import EarlyStopping
 from pictell.training.loss import Tally
-from pictell.training.objective import CrossEntropy, Objective, Window
+from pictell.training.objective import CrossEntropy, NotFiniteError, Objective, Window
 from pictell.training.optimizer import build_optimizer
 from pictell.training.record import check_same_experiment, check_same_inputs, describe_run
+from pictell.training.rewards import CaptionRewards
 from pictell.training.run_log import Progress, RunLog
 from pictell.training.schedule import LearningRates
+from pictell.training.self_critical import SelfCritical
+from pictell.training.start import FirstWeights
 from pictell.training.task import SplitData, Task, build_task
 from pictell.training.validation import teacher_forced_captions, write_greedy
 
@@ -79,16 +83,18 @@ def train(
     torch.manual_seed(config.train.seed)
     if resume:
         check_same_experiment(run, config)
+    first = FirstWeights(config) if config.train.init and not resume else None
     with accelerator.main_process_first():  # it encodes what is missing, the others find it there
         task = build_task(
             config,
-            vocabulary=run.vocabulary if resume else None,
+            vocabulary=run.vocabulary if resume else first and first.run.vocabulary,
+            encoder=first and first.encoder(),
             device=accelerator.device,
             mirror=config.train.flip,
         )
     if resume:
         check_same_inputs(run, task)
-    trainer = Trainer(config, run, task, accelerator)
+    trainer = Trainer(config, run, task, accelerator, first)
     if resume:
         trainer.restore(run.load_state())
     elif accelerator.is_main_process:
@@ -100,6 +106,8 @@ def train(
             precision=accelerator.mixed_precision,
             processes=accelerator.num_processes,
         )
+        if first is not None:
+            about["init"] = first.description()
         run.write_start(config, task.vocabulary, about)
     trainer.fit()
     return run
@@ -121,7 +129,12 @@ class Trainer:
     """Holds the models and the optimiser; `fit` trains to the end."""
 
     def __init__(
-        self, config: Config, run: RunFolder, task: Task, accelerator: Accelerator
+        self,
+        config: Config,
+        run: RunFolder,
+        task: Task,
+        accelerator: Accelerator,
+        first: FirstWeights | None = None,
     ) -> None:
         self.config, self.run, self.task, self.accelerator = config, run, task, accelerator
         self.device = accelerator.device
@@ -134,12 +147,11 @@ class Trainer:
             cells=self.encoder.grid,
             pooled_grid=config.encoder.pooled_grid,
         ).to(self.device)
+        if first is not None:
+            first.load_into(self.decoder, self.encoder)
         self.parameters: list[nn.Parameter] = [*self.decoder.parameters(), *self.encoder.trained]
         self.optimizer = accelerator.prepare(
             build_optimizer(config.train, self.decoder, self.encoder)
-        )
-        self.objective: Objective = CrossEntropy(
-            accelerator, self.decoder, self.encoder, config.train
         )
         self.average = WeightAverage(
             [self.decoder, self.encoder] if self.encoder.trained else [self.decoder],
@@ -149,6 +161,7 @@ class Trainer:
         self.progress = Progress()
         self.memory = PeakMemory()
         self.train_split, self.val_split = task.split("train"), task.split("val")
+        self.objective = self._objective()
         self.views = self._views(0)
         self.rates = LearningRates(config.train, self.optimizer, len(self._windows(0)))
         if config.train.compile and self._batches_planned() >= COMPILE_FROM:
@@ -156,6 +169,20 @@ class Trainer:
         self._interrupted = False
         self._last_save = time.monotonic()
         self.log = RunLog(run, config) if accelerator.is_main_process else None
+
+    def _objective(self) -> Objective:
+        config, split = self.config, self.train_split
+        supervised = CrossEntropy(self.accelerator, self.decoder, self.encoder, config.train)
+        if config.train.objective == "cross_entropy":
+            return supervised
+        words = self.task.vocabulary
+        return SelfCritical(
+            supervised,
+            CaptionRewards(split.references, words, bleu=config.train.reward_bleu),
+            words,
+            config,
+            mean_length=float(split.captions.lengths.mean()),
+        )
 
     def _batches_planned(self) -> int:
         return self.config.train.epochs * len(self._batches(0))
@@ -220,7 +247,8 @@ class Trainer:
     def _batches(self, epoch: int) -> list[np.ndarray]:
         train, captions = self.config.train, self.train_split.captions
         order = {"seed": train.seed, "epoch": epoch}
-        if train.batch_by == "picture" or (train.batch_by == "auto" and self.encoder.trained):
+        together = self.encoder.trained or train.objective == "self_critical"
+        if train.batch_by == "picture" or (train.batch_by == "auto" and together):
             return epoch_picture_batches(captions, train.batch_size, **order)
         return epoch_batches(captions.lengths, train.batch_size, **order)
 
@@ -235,9 +263,12 @@ class Trainer:
         window_tally = Tally()
         for _ in self._share(window):
             batch = next(batches)
-            loss, tally = self.objective.loss(batch, size)
+            try:
+                loss, tally = self.objective.loss(batch, size)
+            except NotFiniteError as error:
+                raise self._not_finite(batch, str(error)) from None
             if not torch.isfinite(loss):
-                raise self._not_finite(batch, loss.item())
+                raise self._not_finite(batch, f"the loss is {loss.item()}")
             self.memory.sample()
             self.accelerator.backward(loss)
             window_tally += tally
@@ -302,11 +333,11 @@ class Trainer:
         """The sum over processes."""
         return self.accelerator.reduce(value, reduction="sum")  # type: ignore[return-value]
 
-    def _not_finite(self, batch: Batch, loss: float) -> InputError:
+    def _not_finite(self, batch: Batch, what: str) -> InputError:
         ids = [self.train_split.examples[i].image_id for i in batch.images]
         kept = "the last saved state is kept" if self.run.state_file.exists() else "nothing saved"
         return InputError(
-            f"the loss is {loss} in epoch {self.progress.epoch + 1}, step {self.progress.step + 1} "
+            f"{what} in epoch {self.progress.epoch + 1}, step {self.progress.step + 1} "
             f"({kept}); lower the learning rate or the clip. Pictures of the batch: "
             + ", ".join(ids)
         )
@@ -356,6 +387,7 @@ class Trainer:
             "seconds": {"train": progress.seconds, "validation": validation},
             "captions_per_second": captions / max(progress.seconds, 1e-9),
             "peak_memory_mb": self.memory.megabytes,
+            **self.objective.figures(),
         }
         log.epoch(progress, entry, pictures=len(self.val_split.examples))
         self.run.update_info(
@@ -388,6 +420,7 @@ class Trainer:
             name: metric.corpus for name, metric in score_captions(words, split.references).items()
         }
         scores["distinct_captions"] = len({tuple(w) for w in words}) / len(words)
+        scores["fluency"] = fluency(words, self.config.data.language)
         forced = teacher_forced_captions(
             self.decoder, split, self.encoder, self.device, self.config.train
         )

@@ -39,6 +39,10 @@ class Window:
     pictures: int
 
 
+class NotFiniteError(Exception):
+    """A batch gave a number that cannot be learnt from; the message says which."""
+
+
 class Objective(Protocol):
     """What the loop needs."""
 

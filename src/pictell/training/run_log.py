@@ -88,8 +88,9 @@ class RunLog:
             f"epoch {progress.epoch + 1}: train loss {train['loss']:.3f} "
             f"(cross-entropy {train['cross_entropy']:.3f}), validation cross-entropy "
             f"{forced['cross_entropy']:.3f}, top-5 {forced['top5']:.1%}, BLEU-4 "
-            f"{scores['BLEU-4']:.4f}, CIDEr-D {scores['CIDEr-D']:.3f}, {seconds['train']:.0f} s + "
-            f"{seconds['validation']:.0f} s{'  [bold green]best[/]' if entry['best'] else ''}",
+            f"{scores['BLEU-4']:.4f}, CIDEr-D {scores['CIDEr-D']:.3f}{_told(entry)}, "
+            f"{seconds['train']:.0f} s + {seconds['validation']:.0f} s"
+            f"{'  [bold green]best[/]' if entry['best'] else ''}",
             highlight=False,
             soft_wrap=True,
         )
@@ -118,3 +119,14 @@ class RunLog:
         """Bring TensorBoard's file to its end."""
         if self._board:
             self._board.close()
+
+
+def _told(entry: dict[str, Any]) -> str:
+    """What sampled captions earned of late, where there are some."""
+    sampled = entry.get("sampled")
+    if not sampled:
+        return ""
+    return (
+        f", reward {sampled['reward']:.3f}, "
+        f"{sampled['share_ending_in_function_word']:.1%} ending in a function word"
+    )

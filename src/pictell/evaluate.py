@@ -291,7 +291,7 @@ def _training_captions(task: Task) -> set[tuple[str, ...]]:
 
 
 def language_statistics(
-    captions: Sequence[Sequence[str]], training: set[tuple[str, ...]], *, language: str = "en"
+    captions: Sequence[Sequence[str]], training: set[tuple[str, ...]], *, language: str
 ) -> dict[str, float]:
     """What the captions of a split look like as a body of text.
 

@@ -224,7 +224,7 @@ def _write_evaluation(
         },
         "scores": {name: metric.corpus for name, metric in metrics.items()},
         "teacher_forced": forced,
-        "language": language_statistics(captions, set()),
+        "language": language_statistics(captions, set(), language="en"),
         "decoding": {"seconds": 1.0, "captions_per_second": captions_per_second},
         "per_image": per_image,
         "versions": {"pictell": "0.1.0"},

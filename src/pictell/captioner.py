@@ -289,6 +289,7 @@ class Captioner:
             max_length=search.max_length,
             length_penalty=search.length_penalty,
             device=self.device,
+            repeats=search.block_repeats,
         )
 
     def write(self, features: Tensor, search: SearchConfig, alternatives: int = 0) -> list[Written]:

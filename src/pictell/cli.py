@@ -194,7 +194,7 @@ def _encode(arguments: list[str]) -> None:
     examples = read_dataset(Path(config.data.dataset))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = load_encoder(config.encoder).to(device)
-    store = encode_examples(config, encoder, examples)
+    store = encode_examples(config, encoder, examples, mirror=config.train.flip)
     cells, width = encoder.grid, encoder.feature_size
     print(f"{store.folder}: {len(store.rows):,} pictures of {cells[0]}x{cells[1]}x{width}")
 

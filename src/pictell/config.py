@@ -103,6 +103,16 @@ class DecoderConfig:
         layer_dropout: Share of what each sublayer adds that is dropped in training (transformer
             only).
         dropout: Share of the hidden units dropped before the vocabulary layer in training.
+        embedding_dropout: Share of the values of word vectors dropped where they are read in
+            training.
+        region_dropout: Share of the values of the picture's cells dropped in training, after
+            region_projection.
+        region_projection: Width to which a layer with ReLU brings each cell of the encoder before
+            the decoder sees it; 0 for none.
+        tied_embedding: One matrix for the vectors of words that are read and for the layer that
+            predicts words; needs embedding_size as large as hidden_size.
+        forget_bias: Added to the bias of the LSTM's forget gate at the start; above 0 it remembers
+            longer from the first step on.
     """
 
     name: str = "attention"
@@ -115,13 +125,25 @@ class DecoderConfig:
     heads: int = 8
     layer_dropout: float = 0.1
     dropout: float = 0.5
+    embedding_dropout: float = 0.0
+    region_dropout: float = 0.0
+    region_projection: int = 0
+    tied_embedding: bool = False
+    forget_bias: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("embedding_size", "hidden_size", "attention_size", "layers", "heads"):
             _check(getattr(self, name) >= 1, f"decoder.{name}", getattr(self, name), "at least 1")
-        for name in ("dropout", "layer_dropout"):
-            value = getattr(self, name)
-            _check(0 <= value < 1, f"decoder.{name}", value, "in [0, 1)")
+        for name in ("dropout", "layer_dropout", "embedding_dropout", "region_dropout"):
+            share = getattr(self, name)
+            _check(0 <= share < 1, f"decoder.{name}", share, "in [0, 1)")
+        for name in ("region_projection", "forget_bias"):
+            _check(getattr(self, name) >= 0, f"decoder.{name}", getattr(self, name), "at least 0")
+        if self.tied_embedding and self.embedding_size != self.hidden_size:
+            raise InputError(
+                f"decoder.tied_embedding needs equal widths, but decoder.embedding_size is "
+                f"{self.embedding_size} and decoder.hidden_size {self.hidden_size}"
+            )
         if self.name == "transformer":
             # Positions are pairs of a sine and a cosine.
             _check(self.hidden_size % 2 == 0, "decoder.hidden_size", self.hidden_size, "even")
@@ -134,13 +156,40 @@ class TrainConfig:
     """How the decoder (and perhaps the encoder) is trained.
 
     Args:
+        init: Run folder whose best weights are the first ones; the config must ask for the same
+            networks. Empty for random weights.
+        objective: cross_entropy, or self_critical: sampled captions are rewarded by CIDEr-D (Rennie
+            et al. 2017, with the baseline of Luo 2020); it begins with the weights of `init`.
+        samples: Captions that are sampled for each picture (self_critical).
+        cross_entropy_weight: Share w of the cross-entropy in w * cross-entropy + (1 - w) * reward
+            term (self_critical).
+        reward_bleu: Weight of smoothed BLEU-4 beside CIDEr-D in the reward (self_critical).
         batch_size: Captions in a batch.
         batch_by: caption (any captions of nearly one length), picture (all captions of some
             pictures, which share what is computed for the picture), or auto: picture where the
-            encoder is trained, else caption.
+            encoder is trained or the objective is self_critical, else caption.
         epochs: Passes over the training captions.
+        optimizer: adam (Kingma and Ba 2015), or adamw, which applies weight_decay.
+        weight_decay: Share of the learning rate by which each step of adamw shrinks the weights;
+            biases and the weights of norms are left out.
         encoder_lr: Adam's learning rate of the encoder, when it is fine-tuned.
         decoder_lr: Adam's learning rate of the decoder.
+        schedule: How the learning rates move: constant, cosine (down to lr_floor at the last
+            epoch), step (times decay every decay_every epochs), or plateau (times decay after
+            decay_every epochs without a better validation score).
+        warmup: Optimiser steps over which the learning rates rise to their full value; 0 for none.
+        decay: Factor of step and plateau.
+        decay_every: Epochs before the factor applies (step, plateau).
+        lr_floor: Share of the learning rate below which no schedule goes.
+        label_smoothing: Share of the probability that is asked for all words alike instead of the
+            word of the caption.
+        scheduled_sampling: Highest probability with which the decoder reads a word of its own
+            instead of the caption's.
+        scheduled_sampling_epochs: Epochs over which that probability rises from 0, evenly.
+        flip: Show each caption its picture mirrored left to right in half of the epochs. Captions
+            that say left or right keep the picture as it is.
+        ema: Decay of a moving average of the weights, such as 0.999, which validation and the run
+            then use; 0 for none.
         alpha_c: Weight of the doubly stochastic attention regularisation.
         alpha_target: What a region's attention should sum to over the words of a caption: one
             (Xu et al. 2015), or mean (words / regions, which can be reached).
@@ -152,19 +201,37 @@ class TrainConfig:
             and the training is long enough to repay the ten seconds that it takes.
         workers: Processes that decode pictures (encoding and fine-tuning).
         patience: Stop after this many epochs without a better validation score; 0 never stops.
-        select_by: Score of the free-running validation captions that chooses the model and stops
-            training: CIDEr-D, or BLEU-4 (which peaks early, on captions that suit every picture).
+        select_by: What chooses the model and stops training: CIDEr-D or BLEU-4 of free-running
+            validation captions (BLEU-4 peaks early, on captions that suit every picture), or the
+            cross-entropy of the validation captions.
         seed: Seed of the initial weights, the order of captions and dropout.
         log_every: Optimiser steps between two lines of log.jsonl.
         save_every: Minutes between two saves within an epoch; 0: only after epochs and on Ctrl-C.
         tensorboard: Write TensorBoard curves beside log.jsonl (extra: tensorboard).
     """
 
+    init: str = ""
+    objective: Literal["cross_entropy", "self_critical"] = "cross_entropy"
+    samples: int = 5
+    cross_entropy_weight: float = 0.2
+    reward_bleu: float = 0.0
     batch_size: int = 32
     batch_by: Literal["auto", "caption", "picture"] = "auto"
     epochs: int = 10
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = 0.0
     encoder_lr: float = 1e-4
     decoder_lr: float = 4e-4
+    schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
+    warmup: int = 0
+    decay: float = 0.8
+    decay_every: int = 2
+    lr_floor: float = 0.0
+    label_smoothing: float = 0.0
+    scheduled_sampling: float = 0.0
+    scheduled_sampling_epochs: int = 10
+    flip: bool = False
+    ema: float = 0.0
     alpha_c: float = 1.0
     alpha_target: Literal["one", "mean"] = "one"
     clip: float = 5.0
@@ -174,19 +241,45 @@ class TrainConfig:
     compile: bool = True
     workers: int = 4
     patience: int = 3
-    select_by: Literal["CIDEr-D", "BLEU-4"] = "CIDEr-D"
+    select_by: Literal["CIDEr-D", "BLEU-4", "cross-entropy"] = "CIDEr-D"
     seed: int = 0
     log_every: int = 20
     save_every: float = 10.0
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "accumulation", "log_every"):
+        self._check_ranges()
+        if self.objective == "self_critical" and not self.init:
+            raise InputError(
+                "train.objective is self_critical, which goes on from a trained run: name its "
+                "folder with train.init (pictell train CONFIG makes one, with cross_entropy)"
+            )
+        if self.weight_decay and self.optimizer == "adam":
+            raise InputError(
+                f"train.weight_decay is {self.weight_decay}, but train.optimizer is adam, which "
+                "has none; use adamw"
+            )
+        if self.schedule == "plateau" and 0 < self.patience <= self.decay_every:
+            raise InputError(
+                f"train.decay_every is {self.decay_every}, but training stops after "
+                f"{self.patience} epochs without a better score (train.patience); make the first "
+                "smaller or the second larger"
+            )
+
+    def _check_ranges(self) -> None:
+        at_least_one = ("batch_size", "epochs", "accumulation", "log_every", "decay_every")
+        for name in (*at_least_one, "scheduled_sampling_epochs"):
             _check(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
         for name in ("encoder_lr", "decoder_lr"):
             _check(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "above 0")
-        for name in ("alpha_c", "clip", "workers", "patience", "seed", "save_every"):
+        _check(self.samples >= 2, "train.samples", self.samples, "at least 2")
+        at_least_zero = ("alpha_c", "clip", "workers", "patience", "seed", "save_every")
+        for name in (*at_least_zero, "weight_decay", "warmup", "reward_bleu"):
             _check(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
+        shares = ("label_smoothing", "scheduled_sampling", "ema", "lr_floor")
+        for name in (*shares, "cross_entropy_weight"):
+            _check(0 <= getattr(self, name) < 1, f"train.{name}", getattr(self, name), "in [0, 1)")
+        _check(0 < self.decay < 1, "train.decay", self.decay, "between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,16 +292,20 @@ class SearchConfig:
             where the length counts the end; 0 compares log-probabilities as they are (which favours
             short captions), 1 their mean.
         max_length: Captions end here at the latest, in words.
+        block_repeats: Never write so many words in a row a second time in a caption (3 blocks
+            repeated trigrams); 0 blocks nothing.
     """
 
     beam: int = 5
     length_penalty: float = 0.7
     max_length: int = 30
+    block_repeats: int = 0
 
     def __post_init__(self) -> None:
         _check(self.beam >= 1, "search.beam", self.beam, "at least 1")
         _check(self.max_length >= 1, "search.max_length", self.max_length, "at least 1")
         _check(self.length_penalty >= 0, "search.length_penalty", self.length_penalty, ">= 0")
+        _check(self.block_repeats >= 0, "search.block_repeats", self.block_repeats, "at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)

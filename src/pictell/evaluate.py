@@ -25,6 +25,7 @@ from pictell.attention.measure import AttentionSettings, measure_attention
 from pictell.attention.printing import print_attention
 from pictell.captioner import Captioner
 from pictell.config import SearchConfig
+from pictell.data.fluency import fluency
 from pictell.data.text import Tokenizer, get_tokenizer, scoring_units
 from pictell.decoders.base import decoder_class
 from pictell.errors import InputError
@@ -153,6 +154,7 @@ def _protocol(run: RunFolder, task: Task, data: SplitData, search: SearchConfig)
         "beam": search.beam,
         "length_penalty": search.length_penalty,
         "max_length": search.max_length,
+        "block_repeats": search.block_repeats,
         "model_sha256": hashlib.sha256(run.model_file.read_bytes()).hexdigest(),
     }
 
@@ -162,7 +164,8 @@ def _known_scores(folder: Path, protocol: dict[str, Any]) -> dict[str, Any] | No
     if not file.exists():
         return None
     known = read_json(file)
-    return known if known.get("protocol") == protocol else None
+    found = {"block_repeats": 0, **known.get("protocol", {})}  # older files do not name it
+    return known if found == protocol else None
 
 
 def _teacher_forced(
@@ -267,7 +270,9 @@ def _write_scores(
         "scores": _corpus_scores(metrics),
         **_scores_by_unit(file, task.tokenizer.name),
         "teacher_forced": forced[0],
-        "language": language_statistics(words, _training_captions(task)),
+        "language": language_statistics(
+            words, _training_captions(task), language=task.config.data.language
+        ),
         "decoding": {
             "seconds": round(seconds, 3),
             "captions_per_second": round(len(ids) / max(seconds, 1e-9), 2),
@@ -308,23 +313,22 @@ def _training_captions(task: Task) -> set[tuple[str, ...]]:
 
 
 def language_statistics(
-    captions: Sequence[Sequence[str]], training: set[tuple[str, ...]]
+    captions: Sequence[Sequence[str]], training: set[tuple[str, ...]], *, language: str
 ) -> dict[str, float]:
     """What the captions of a split look like as a body of text.
 
     Returns:
-        `mean_words`, `shortest`, `longest`; `distinct_words`; `share_in_training` (captions that
-        stand verbatim in the training set); `share_repeated` (captions that another picture got
-        too); `distinct_captions`.
+        What `pictell.data.fluency.fluency` gives; `shortest`, `longest`; `share_in_training`
+        (captions that stand verbatim in the training set); `share_repeated` (captions that another
+        picture got too); `distinct_captions`.
     """
     counts = Counter(tuple(words) for words in captions)
     lengths = [len(words) for words in captions]
     total = len(captions)
     return {
-        "mean_words": round(sum(lengths) / total, 3),
+        **fluency(captions, language),
         "shortest": min(lengths),
         "longest": max(lengths),
-        "distinct_words": len({word for words in captions for word in words}),
         "distinct_captions": len(counts),
         "share_in_training": round(sum(n for c, n in counts.items() if c in training) / total, 4),
         "share_repeated": round(sum(n for n in counts.values() if n > 1) / total, 4),

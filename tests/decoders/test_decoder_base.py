@@ -27,9 +27,8 @@ LENGTHS = torch.tensor([6, 4, 4, 1])
 
 def tiny_decoder(name: str, *, seed: int = 0, **options) -> Decoder:
     torch.manual_seed(seed)
-    config = DecoderConfig(
-        name=name, embedding_size=4, hidden_size=6, attention_size=5, heads=2, **options
-    )
+    widths = {"embedding_size": 4, "hidden_size": 6, "attention_size": 5, "heads": 2}
+    config = DecoderConfig(name=name, **(widths | options))
     return build_decoder(config, vocab_size=11, feature_size=8, cells=(4, 4), pooled_grid=7)
 
 
@@ -41,9 +40,21 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return features, words
 
 
+OPTIONS = pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"region_projection": 7, "region_dropout": 0.3, "embedding_dropout": 0.3},
+        {"tied_embedding": True, "embedding_size": 6, "forget_bias": 1.0},
+    ],
+    ids=["plain", "projection", "tied"],
+)
+
+
 @BOTH
-def test_a_chain_of_steps_equals_teacher_forcing(name):
-    decoder = tiny_decoder(name).double().eval()
+@OPTIONS
+def test_a_chain_of_steps_equals_teacher_forcing(name, options):
+    decoder = tiny_decoder(name, **options).double().eval()
     features, words = batch()
     features = features.double()
     expected = decoder.teacher_forced(features, words, LENGTHS)
@@ -244,3 +255,91 @@ def test_unpacked_words_stand_where_they_stood():
 def test_an_unknown_decoder_is_told():
     with pytest.raises(InputError, match=r"decoder.name is 'transformr'; known: rnn, attention"):
         tiny_decoder("transformr")
+
+
+@BOTH
+def test_a_projection_is_trained_and_narrows_what_reads_the_regions(name):
+    decoder, plain = tiny_decoder(name, region_projection=3), tiny_decoder(name)
+    features, words = batch()
+    decoder.teacher_forced(features, words, LENGTHS).logits.sum().backward()
+    projection = decoder.regions.projection
+    assert projection is not None
+    assert projection.weight.grad is not None
+    assert projection.weight.grad.abs().sum() > 0
+    readers = [n for n, p in plain.named_parameters() if p.dim() > 1 and p.shape[1] == 8]
+    assert readers
+    own = dict(decoder.named_parameters())
+    assert all(own[name].shape[1] == 3 for name in readers)
+
+
+@BOTH
+def test_gradients_through_the_projection(name):
+    decoder = tiny_decoder(name, region_projection=3, dropout=0.0, activation="tanh").double()
+    decoder.eval()
+    features, words = batch()
+    features = features.double()
+
+    def logits(weight, bias):
+        assert decoder.regions.projection is not None
+        given = {"regions.projection.weight": weight, "regions.projection.bias": bias}
+        arguments = (features, words, LENGTHS)
+        return torch.func.functional_call(_TeacherForced(decoder), _prefixed(given), arguments)
+
+    layer = decoder.regions.projection
+    assert layer is not None
+    inputs = tuple(p.detach().clone().requires_grad_() for p in (layer.weight, layer.bias))
+    assert torch.autograd.gradcheck(logits, inputs)
+
+
+class _TeacherForced(torch.nn.Module):
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, *arguments: torch.Tensor) -> torch.Tensor:
+        return self.decoder.teacher_forced(*arguments).logits
+
+
+def _prefixed(parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"decoder.{name}": value for name, value in parameters.items()}
+
+
+@BOTH
+def test_tied_words_are_one_matrix_with_one_gradient(name):
+    tied = tiny_decoder(name, tied_embedding=True, embedding_size=6)
+    apart = tiny_decoder(name, embedding_size=6)
+    assert tied.vocabulary.weight is tied.embedding.weight
+    shared = sum(p.numel() for p in tied.parameters())
+    assert sum(p.numel() for p in apart.parameters()) - shared == 11 * 6
+    state = tied.state_dict()
+    apart.load_state_dict(state)
+    for decoder in (tied.eval(), apart.eval()):
+        features, words = batch()
+        decoder.teacher_forced(features, words, LENGTHS).logits.square().sum().backward()
+    parts = (apart.vocabulary.weight.grad, apart.embedding.weight.grad)
+    assert tied.embedding.weight.grad is not None
+    torch.testing.assert_close(tied.embedding.weight.grad, sum(p for p in parts if p is not None))
+
+
+@BOTH
+def test_a_forget_bias_moves_the_forget_gates_alone(name):
+    plain, started = (tiny_decoder(name, forget_bias=value) for value in (0.0, 1.5))
+    before, after = plain.state_dict(), started.state_dict()
+    moved = [n for n in before if not torch.equal(before[n], after[n])]
+    assert len(moved) == {"topdown": 2, "transformer": 0}.get(name, 1)
+    for bias in moved:
+        expected = torch.zeros_like(before[bias])
+        expected[6:12] = 1.5  # the second of the gates, H = 6
+        torch.testing.assert_close(after[bias] - before[bias], expected)
+
+
+@BOTH
+def test_dropout_on_words_and_regions_acts_in_training_only(name):
+    features, words = batch()
+    for option in ("embedding_dropout", "region_dropout"):
+        decoder = tiny_decoder(name, dropout=0.0, **{option: 0.5})
+        first, second = (decoder.teacher_forced(features, words, LENGTHS) for _ in range(2))
+        assert not torch.equal(first.logits, second.logits)
+        decoder.eval()
+        first, second = (decoder.teacher_forced(features, words, LENGTHS) for _ in range(2))
+        assert torch.equal(first.logits, second.logits)

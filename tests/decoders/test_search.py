@@ -43,12 +43,19 @@ class Tables:
             torch.tensor(logits, dtype=torch.float64), State(state.images, (written,)), None
         )
 
-    def greedy(self, max_length: int = 6) -> list[list[int]]:
+    def greedy(self, max_length: int = 6, repeats: int = 0) -> list[list[int]]:
         return greedy_search(
-            self.step, self.start(), len(self.logits), max_length=max_length, device=CPU
+            self.step,
+            self.start(),
+            len(self.logits),
+            max_length=max_length,
+            device=CPU,
+            repeats=repeats,
         )
 
-    def beam(self, beam: int, max_length: int = 6, penalty: float = 0.0) -> list[list[Hypothesis]]:
+    def beam(
+        self, beam: int, max_length: int = 6, penalty: float = 0.0, repeats: int = 0
+    ) -> list[list[Hypothesis]]:
         return beam_search(
             self.step,
             self.start(),
@@ -57,6 +64,7 @@ class Tables:
             max_length=max_length,
             length_penalty=penalty,
             device=CPU,
+            repeats=repeats,
         )
 
 
@@ -379,3 +387,47 @@ def test_follow_agrees_with_the_search_that_found_the_caption(name):
             torch.testing.assert_close(maps.sum(dim=1), torch.ones(len(caption)).double())
         else:
             assert maps is None
+
+
+def holds_a_repeat(words: list[int], size: int) -> bool:
+    runs = [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
+    return len(runs) != len(set(runs))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_with_repeats_blocked_a_wide_beam_finds_the_best_caption_without_one(size):
+    """Three words that love to follow each other; brute force over all captions of up to five."""
+    torch.manual_seed(4)
+    following = torch.randn(WORDS, WORDS) * 2
+
+    def logits(prefix: tuple[int, ...]) -> list[float]:
+        row = following[prefix[-1] if prefix else START].clone()
+        row[C:] = -20.0
+        row[END] -= 2.0
+        return row.tolist()
+
+    tables = Tables([logits])
+    found = tables.beam(300, max_length=5, repeats=size)[0]
+    scored = {}
+    for length in range(1, 6):
+        for words in itertools.product((A, B), repeat=length):
+            if not holds_a_repeat(list(words), size) and length < 5:
+                steps = [torch.tensor(logits(words[:t])).log_softmax(0) for t in range(length + 1)]
+                written = [*words, END]
+                scored[words] = sum(s[w].item() for s, w in zip(steps, written, strict=True))
+    ended = {tuple(h.words): h.log_probability for h in found if h.ended and max(h.words) < C}
+    assert ended.keys() == scored.keys()
+    for words, total in scored.items():
+        assert ended[words] == pytest.approx(total)
+    assert not any(holds_a_repeat(h.words, size) for h in found)
+
+
+def test_greedy_takes_the_next_best_word_where_a_run_would_repeat():
+    likes = {(): {A: 1.0}}
+    for length in range(1, 7):
+        for prefix in itertools.product((A, B, C), repeat=length):
+            likes[prefix] = {B: 0.6, C: 0.3, END: 0.1} if prefix[-1] == A else {A: 0.9, C: 0.1}
+    tables = Tables([by_hand(likes)])
+    assert tables.greedy() == [[A, B, A, B, A, B]]
+    assert tables.greedy(repeats=2) == [[A, B, A, C, A]]  # nothing but the end may follow
+    assert tables.greedy(repeats=3) == [[A, B, A, B, C, A]]

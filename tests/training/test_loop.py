@@ -56,7 +56,8 @@ def assert_same_runs(ours: RunFolder, theirs: RunFolder) -> None:
     assert log_of(ours) == log_of(theirs)
     assert equal(weights_of(ours), weights_of(theirs))
     first, second = ours.load_state(), theirs.load_state()
-    for part in ("decoder", "encoder", "optimizer", "stopping", "random"):
+    trained = ("decoder", "encoder", "optimizer", "rates", "average", "objective")
+    for part in (*trained, "stopping", "random"):
         assert equal(first[part], second[part]), part
 
 
@@ -251,6 +252,72 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert resumed.info["finished"]
 
 
+# Every option that draws random numbers, keeps something between steps, or looks at the clock.
+EVERYTHING = {
+    "decoder": {
+        "embedding_dropout": 0.2,
+        "region_dropout": 0.2,
+        "region_projection": 24,
+        "embedding_size": 32,
+        "tied_embedding": True,
+        "forget_bias": 1.0,
+    },
+    "train": {
+        "optimizer": "adamw",
+        "weight_decay": 0.01,
+        "schedule": "cosine",
+        "warmup": 3,
+        "label_smoothing": 0.1,
+        "scheduled_sampling": 0.5,
+        "scheduled_sampling_epochs": 1,
+        "flip": True,
+        "ema": 0.9,
+        "select_by": "cross-entropy",
+    },
+    "search": {"block_repeats": 3},
+}
+
+
+def with_everything(tiny_config, decoder: str, **train_options) -> Config:
+    sections = {name: dict(section) for name, section in EVERYTHING.items()}
+    sections["decoder"]["name"] = decoder
+    sections["train"] |= train_options
+    return tiny_config(**sections)
+
+
+@BOTH
+@pytest.mark.parametrize("step", [2, 4, 6])
+def test_with_all_options_interrupted_and_resumed_equals_uninterrupted(
+    tmp_path, tiny_config, monkeypatch, decoder, step
+):
+    config = with_everything(tiny_config, decoder)
+    whole = train(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        at_step(patch, step, press_control_c)
+        with pytest.raises(InterruptedTraining):
+            train(config, tmp_path / "cut")
+    torch.rand(5)
+    assert_same_runs(train(config, tmp_path / "cut", resume=True), whole)
+
+
+def test_a_plateau_resumes_as_if_uninterrupted(tmp_path, tiny_config, monkeypatch):
+    options = {"schedule": "plateau", "decay": 0.1, "decay_every": 1, "patience": 0, "epochs": 5}
+    config = tiny_config(train={**options, "decoder_lr": 1e-5})  # hardly ever better
+    whole = train(config, tmp_path / "whole")
+    assert whole.load_state()["rates"]["decays"] > 0
+    with monkeypatch.context() as patch:
+        at_step(patch, 14, press_control_c)
+        with pytest.raises(InterruptedTraining):
+            train(config, tmp_path / "cut")
+    assert_same_runs(train(config, tmp_path / "cut", resume=True), whole)
+
+
+def test_more_epochs_would_change_the_rates_of_a_cosine(tmp_path, tiny_config):
+    train(tiny_config(train={"epochs": 1, "schedule": "cosine"}), tmp_path / "run")
+    with pytest.raises(InputError, match=r"was trained with train\.epochs = 1, not 3"):
+        train(tiny_config(train={"epochs": 3, "schedule": "cosine"}), tmp_path / "run", resume=True)
+
+
 def test_control_c_twice_stops_at_once(tmp_path, tiny_config, monkeypatch):
     def twice(trainer):
         press_control_c(trainer)
@@ -441,7 +508,7 @@ def test_a_loss_that_is_never_finite_is_told_too(tmp_path, tiny_config, monkeypa
     def broken(*args):
         return torch.tensor(float("inf")), torch.tensor(0.0)
 
-    monkeypatch.setattr("pictell.training.loop.loss_sums", broken)
+    monkeypatch.setattr("pictell.training.objective.loss_sums", broken)
     with pytest.raises(InputError, match=r"the loss is inf in epoch 1, step 1 \(nothing saved\)"):
         train(tiny_config(), tmp_path / "run")
 
@@ -542,3 +609,115 @@ def test_tensorboard_curves(tmp_path, tiny_config):
     pytest.importorskip("tensorboard")
     train(tiny_config(train={"tensorboard": True, "epochs": 1}), tmp_path / "run")
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+# Options of training.
+
+
+def steps_of(run: RunFolder) -> list[dict]:
+    return [entry for entry in log_of(run) if entry["kind"] == "step"]
+
+
+def test_the_schedule_sets_the_rate_of_each_step(tmp_path, tiny_config, monkeypatch):
+    seen = []
+    original = torch.optim.Adam.step
+
+    def step(self, *args, **kwargs):
+        seen.append(self.param_groups[0]["lr"])
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    options = {"schedule": "step", "decay": 0.5, "decay_every": 1, "warmup": 2, "epochs": 3}
+    train(tiny_config(train=options), tmp_path / "run")  # four steps an epoch
+    assert seen == pytest.approx([0.005, *[0.01] * 3, *[0.005] * 4, *[0.0025] * 4])
+
+
+def test_the_run_holds_the_averaged_weights_and_training_goes_on_with_its_own(
+    tmp_path, tiny_config
+):
+    run = train(tiny_config(train={"ema": 0.5, "epochs": 1}), tmp_path / "run")
+    plain = train(tiny_config(train={"epochs": 1}), tmp_path / "plain")
+    kept, state = weights_of(run)["decoder.vocabulary.weight"], run.load_state()
+    assert not torch.equal(kept, state["decoder"]["vocabulary.weight"])
+    assert any(torch.equal(kept, average) for average in state["average"]["averages"])
+    assert equal(plain.load_state()["decoder"], state["decoder"])  # averaging changes no step
+    captions = write_greedy(
+        run.load_decoder(), (task := build_task(run.config)).split("val"), task.encoder,
+        torch.device("cpu"), max_length=12,
+    )  # fmt: skip
+    words = [run.vocabulary.decode(numbers) for numbers in captions]
+    distinct = len({tuple(w) for w in words}) / len(words)
+    assert epochs_of(run)[0]["val"]["distinct_captions"] == distinct
+
+
+def test_label_smoothing_raises_the_loss_and_not_the_cross_entropy(tmp_path, tiny_config):
+    smoothed = train(tiny_config(train={"label_smoothing": 0.2, "epochs": 1}), tmp_path / "run")
+    plain = train(tiny_config(train={"epochs": 1}), tmp_path / "plain")
+    first, other = steps_of(smoothed)[0], steps_of(plain)[0]
+    assert first["cross_entropy"] == other["cross_entropy"]  # before the first step
+    difference = first["loss"] - first["cross_entropy"] - first["regularisation"]
+    assert difference != 0
+    assert first["gradient_norm"] != other["gradient_norm"]
+
+
+def test_own_words_come_with_the_epochs(tmp_path, tiny_config):
+    options = {"scheduled_sampling": 0.6, "scheduled_sampling_epochs": 2, "epochs": 4}
+    run = train(tiny_config(train=options), tmp_path / "run")
+    shares = {entry["epoch"]: entry["own_words"] for entry in steps_of(run)}
+    assert shares == {1: 0.0, 2: pytest.approx(0.3), 3: pytest.approx(0.6), 4: pytest.approx(0.6)}
+    plain = train(tiny_config(train={"epochs": 4}), tmp_path / "plain")
+    ours, theirs = steps_of(run), steps_of(plain)
+    assert all(a["loss"] == b["loss"] for a, b in zip(ours[:4], theirs[:4], strict=True))
+    assert ours[4]["loss"] != theirs[4]["loss"]
+
+
+@pytest.mark.parametrize("fine_tune", [False, True])
+def test_flips_show_mirrored_pictures(tmp_path, tiny_config, monkeypatch, fine_tune):
+    seen = []
+    original = Trainer._step
+
+    def watch(self, window, batches):
+        batches = [next(batches) for _ in window]
+        split, count = self.train_split, len(self.train_split.examples)
+        for captions, batch in zip(window, batches, strict=True):
+            owners = range(len(captions)) if batch.owners is None else batch.owners.tolist()
+            for caption, owner in zip(captions, owners, strict=True):
+                view = int(self.views[caption])
+                image = view % count
+                assert image == split.captions.images[caption]
+                pixels = self.encoder.transform.read(split.examples[image].path)
+                if view >= count:
+                    pixels = pixels[:, :, ::-1].copy()
+                expected = torch.from_numpy(pixels)
+                if not fine_tune:
+                    with torch.inference_mode():
+                        expected = self.encoder(expected[None])[0].half()
+                torch.testing.assert_close(batch.pictures[owner], expected, rtol=2e-3, atol=2e-3)
+                seen.append(view >= count)
+        original(self, window, iter(batches))
+
+    monkeypatch.setattr(Trainer, "_step", watch)
+    config = tiny_config(
+        encoder={"fine_tune": fine_tune, "features": str(tmp_path / "features")},
+        train={"flip": True, "epochs": 1, "encoder_lr": 1e-6},
+    )
+    train(config, tmp_path / "run")
+    assert len(seen) == 32
+    assert 5 < sum(seen) < 27
+
+
+def test_the_lowest_cross_entropy_is_kept(tmp_path, tiny_config):
+    options = {"select_by": "cross-entropy", "epochs": 8, "decoder_lr": 0.05, "patience": 2}
+    run = train(tiny_config(train=options), tmp_path / "run")
+    entropies = [e["val"]["teacher_forced"]["cross_entropy"] for e in epochs_of(run)]
+    assert run.info["best_epoch"] == 1 + entropies.index(min(entropies))
+    assert run.info["best_score"] == {"cross-entropy": min(entropies)}
+
+
+def test_a_tied_matrix_is_saved_and_loaded(tmp_path, tiny_config):
+    options = {"tied_embedding": True, "embedding_size": 32}
+    run = train(tiny_config(decoder=options, train={"epochs": 1}), tmp_path / "run")
+    decoder = run.load_decoder()
+    assert decoder.vocabulary.weight is decoder.embedding.weight
+    kept = weights_of(run)
+    assert torch.equal(kept["decoder.vocabulary.weight"], decoder.embedding.weight)

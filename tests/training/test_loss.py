@@ -5,7 +5,13 @@ import torch
 
 from pictell.config import DecoderConfig
 from pictell.decoders.base import TeacherForced, build_decoder
-from pictell.training.loss import Tally, attention_regularisation, loss_sums, top5_hits
+from pictell.training.loss import (
+    Tally,
+    attention_regularisation,
+    loss_sums,
+    smoothing_sum,
+    top5_hits,
+)
 
 
 def test_regularisation_by_hand():
@@ -55,6 +61,19 @@ def test_half_precision_logits_are_summed_in_full_precision():
     targets = torch.zeros(70_000, dtype=torch.long)
     entropy, _ = loss_sums(TeacherForced(logits, None), targets, torch.tensor([70_000]), "one")
     assert entropy.item() == pytest.approx(70_000 * math.log(4), rel=1e-4)
+
+
+def test_label_smoothing_adds_up_to_torch_s_own():
+    logits, targets = torch.randn(7, 10, dtype=torch.float64), torch.arange(7)
+    plain, _ = loss_sums(TeacherForced(logits, None), targets, torch.tensor([4, 3]), "one")
+    smoothed = torch.nn.functional.cross_entropy(
+        logits, targets, reduction="sum", label_smoothing=0.15
+    )
+    added = smoothing_sum(logits, targets, 0.15)
+    assert (plain + added).item() == pytest.approx(smoothed.item(), rel=1e-6)
+    tally = Tally(cross_entropy=plain.item(), words=7, smoothing=added.item())
+    assert tally.means(1.0)["loss"] == pytest.approx(smoothed.item() / 7, rel=1e-6)
+    assert tally.means(1.0)["cross_entropy"] == pytest.approx(plain.item() / 7)
 
 
 def test_top5():

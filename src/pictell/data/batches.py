@@ -85,7 +85,7 @@ class Batch:
 
 
 class Pictures(Protocol):
-    """Where batches take pictures from."""
+    """Where batches take pictures from. Of n pictures the mirrored ones have positions n to 2n."""
 
     def __call__(self, images: np.ndarray) -> Tensor:
         """Features or pixels of the pictures at these positions."""
@@ -94,7 +94,7 @@ class Pictures(Protocol):
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """Features from a memory-mapped array (rows, C, D); `rows` gives each picture's row."""
+    """Features from a memory-mapped array (rows, C, D); `rows` gives each position's row."""
 
     array: np.ndarray
     rows: np.ndarray
@@ -111,7 +111,12 @@ class DecodedPixels:
     transform: ImageTransform
 
     def __call__(self, images: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.stack([self.transform.read(self.paths[i]) for i in images]))
+        return torch.from_numpy(np.stack([self._read(i) for i in images]))
+
+    def _read(self, position: int) -> np.ndarray:
+        mirrored, image = divmod(position, len(self.paths))
+        pixels = self.transform.read(self.paths[image])  # (3, S, S)
+        return pixels[:, :, ::-1] if mirrored else pixels
 
 
 def epoch_batches(
@@ -170,9 +175,14 @@ def picture_batches(captions: Captions, pictures: np.ndarray, batch_size: int) -
 
 class _BatchDataset(Dataset):
     def __init__(
-        self, captions: Captions, pictures: Pictures, batches: Sequence[np.ndarray]
+        self,
+        captions: Captions,
+        pictures: Pictures,
+        batches: Sequence[np.ndarray],
+        views: np.ndarray | None,
     ) -> None:
         self.captions, self.pictures, self.batches = captions, pictures, batches
+        self.views = captions.images if views is None else views
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -191,8 +201,7 @@ class _BatchDataset(Dataset):
         words = np.full((len(chosen), lengths.max() + 1), PAD, dtype=np.int64)
         for row, caption in enumerate(chosen):
             words[row, : lengths[row] + 1] = self.captions.words[caption]
-        images = self.captions.images[chosen]
-        distinct, owners = _distinct(images)
+        distinct, owners = _distinct(self.views[chosen])
         inputs = words[:, :-1].copy()
         inputs[inputs == END] = PAD  # <end> of a shorter caption is predicted, never read
         return Batch(
@@ -201,7 +210,7 @@ class _BatchDataset(Dataset):
             torch.from_numpy(inputs),
             torch.from_numpy(words[:, 1:].copy()),
             torch.from_numpy(lengths),
-            images.tolist(),
+            self.captions.images[chosen].tolist(),
         )
 
 
@@ -215,9 +224,22 @@ def _distinct(images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def load_batches(
-    captions: Captions, pictures: Pictures, batches: Sequence[np.ndarray], *, workers: int
+    captions: Captions,
+    pictures: Pictures,
+    batches: Sequence[np.ndarray],
+    *,
+    workers: int,
+    views: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Yield the batches in order. Stored features are read here, pixels decoded by `workers`.
+
+    Args:
+        captions: All captions.
+        pictures: Where their pictures come from.
+        batches: Positions of the captions of each batch.
+        workers: Processes that decode.
+        views: (captions,) what to ask of `pictures` for each caption (see mirroring.py); None for
+            its picture as it is.
 
     Raises:
         InputError: A picture does not decode.
@@ -225,7 +247,7 @@ def load_batches(
     if isinstance(pictures, StoredFeatures):
         workers = 0  # a copy from a memory map is cheaper than sending it between processes
     loader = DataLoader(
-        _BatchDataset(captions, pictures, batches),
+        _BatchDataset(captions, pictures, batches, views),
         batch_size=None,
         shuffle=False,
         num_workers=min(workers, os.cpu_count() or 1),

@@ -35,7 +35,8 @@ from pictell.decoders.base import (
     per_caption,
     unpack,
 )
-from pictell.decoders.lstm import lstm_cell, lstm_over_words
+from pictell.decoders.lstm import lstm_cell, lstm_over_words, start_remembering
+from pictell.decoders.repeated import RepeatedLinear
 
 
 class AdaptiveDecoder(Decoder):
@@ -60,20 +61,21 @@ class AdaptiveDecoder(Decoder):
         super().__init__(config, **shape)
         hidden, attention = config.hidden_size, config.attention_size
         self.embedding = nn.Embedding(self.vocab_size, config.embedding_size)
-        self.cell_values = nn.Linear(shape["feature_size"], hidden)
-        self.picture = nn.Linear(shape["feature_size"], hidden)
+        self.cell_values = nn.Linear(self.region_size, hidden)
+        self.picture = nn.Linear(self.region_size, hidden)
         # The LSTM's gates and the sentinel's read the same three things: five rows of H each.
         self.from_word = nn.Linear(config.embedding_size, 5 * hidden)
         self.from_picture = nn.Linear(hidden, 5 * hidden, bias=False)
-        self.from_hidden = nn.Linear(hidden, 5 * hidden, bias=False)
+        self.from_hidden = RepeatedLinear(hidden, 5 * hidden, bias=False)
         self.key = nn.Linear(hidden, attention)
         self.query = nn.Linear(hidden, attention, bias=False)  # the keys have a bias
         self.sentinel_key = nn.Linear(hidden, attention)
         self.score = nn.Linear(attention, 1, bias=False)  # softmax would cancel a bias
         self.scoring = AdditiveScoring(config.activation)
         self.dropout = nn.Dropout(config.dropout)
-        self.vocabulary = nn.Linear(hidden, self.vocab_size)
+        self.vocabulary = RepeatedLinear(hidden, self.vocab_size)
         self._reset(hidden**-0.5)
+        start_remembering(self.from_word.bias[: 4 * hidden], config.forget_bias)
 
     def _reset(self, bound: float) -> None:
         for layer in (self.from_word, self.from_picture, self.from_hidden):  # as torch's LSTMCell
@@ -88,6 +90,7 @@ class AdaptiveDecoder(Decoder):
 
     def _prepare(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Once per picture: keys (B, L, A), values (B, C, H), its part of the gates (B, 5H)."""
+        features = self.regions(features)
         values = self.cell_values(features).relu()  # (B, C, H)
         keys = self.pool @ self.key(values)  # rows of P sum to one: the bias stays as it is
         picture = self.picture(self.mean_region(features)).relu()
@@ -113,7 +116,7 @@ class AdaptiveDecoder(Decoder):
     ) -> TeacherForced:
         keys, values, from_picture = (per_caption(part, owners) for part in self._prepare(features))
         counts = counts_of(lengths)
-        given = self.from_word(self.embedding(pack(words, lengths)))  # (N, 5H), in one product
+        given = self.from_word(self.word_vectors(pack(words, lengths)))  # (N, 5H), in one product
         given = given + torch.cat([from_picture[:n] for n in counts])
         hidden, sentinel = self._read_words(given, counts)
         queries, vector = self.query(hidden), self.score.weight[0]
@@ -144,7 +147,7 @@ class AdaptiveDecoder(Decoder):
         keys, values, from_picture = state.images
         hidden, cell = state.beams  # (B, K, H)
         width = self.config.hidden_size
-        gates = self.from_word(self.embedding(words)) + from_picture[:, None]
+        gates = self.from_word(self.word_vectors(words)) + from_picture[:, None]
         gates, sentinel_gate = (gates + self.from_hidden(hidden)).split([4 * width, width], dim=-1)
         hidden, cell = lstm_cell(gates, cell)
         sentinel = sentinel_gate.sigmoid() * cell.tanh()

@@ -24,7 +24,7 @@ from pictell.config import DecoderConfig
 from pictell.decoders.additive import AdditiveScoring
 from pictell.decoders.attending_lstm import Weights, attending_lstm
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
-from pictell.decoders.lstm import lstm_cell
+from pictell.decoders.lstm import lstm_cell, start_remembering
 from pictell.decoders.repeated import RepeatedLinear, WordGates
 
 
@@ -43,28 +43,25 @@ class AttentionDecoder(Decoder):
 
     def __init__(self, config: DecoderConfig, **shape: Any) -> None:
         super().__init__(config, **shape)
-        hidden, attention, feature_size = (
-            config.hidden_size,
-            config.attention_size,
-            shape["feature_size"],
-        )
+        hidden, attention = config.hidden_size, config.attention_size
         self.embedding = nn.Embedding(self.vocab_size, config.embedding_size)
-        self.initial_hidden = nn.Linear(feature_size, hidden)
-        self.initial_cell = nn.Linear(feature_size, hidden)
-        self.key = nn.Linear(feature_size, attention)
+        self.initial_hidden = nn.Linear(self.region_size, hidden)
+        self.initial_cell = nn.Linear(self.region_size, hidden)
+        self.key = nn.Linear(self.region_size, attention)
         self.score = nn.Linear(attention, 1, bias=False)  # softmax would cancel a bias
         self.scoring = AdditiveScoring(config.activation)
         # Query, gate and the recurrent part of the LSTM's gates all read the hidden state: they are
         # one product. nn.Linear draws weights by the width it reads, so that stacking them changes
         # nothing in how they start.
-        self._widths = [attention, feature_size * config.gate, 4 * hidden]
+        self._widths = [attention, self.region_size * config.gate, 4 * hidden]
         self.from_hidden = RepeatedLinear(hidden, sum(self._widths))
         self.from_word = nn.Linear(config.embedding_size, 4 * hidden)
-        self.from_context = RepeatedLinear(feature_size, 4 * hidden, bias=False)
+        self.from_context = RepeatedLinear(self.region_size, 4 * hidden, bias=False)
         self.dropout = nn.Dropout(config.dropout)
         self.vocabulary = RepeatedLinear(hidden, self.vocab_size)
         self._word_gates = WordGates()
         self._reset(hidden**-0.5)
+        start_remembering(self.from_word.bias, config.forget_bias)
 
     def _reset(self, bound: float) -> None:
         for layer in (self.from_word, self.from_context):  # as torch's LSTMCell draws its weights
@@ -107,10 +104,11 @@ class AttentionDecoder(Decoder):
     def teacher_forced(
         self, features: Tensor, words: Tensor, lengths: Tensor, owners: Tensor | None = None
     ) -> TeacherForced:
+        features = self.regions(features)
         prepared = self._prepare(features)
         keys, hidden, cell = (per_caption(part, owners) for part in prepared)
         features = per_caption(features, owners)
-        word_gates = self.from_word(self.embedding(pack(words, lengths)))  # (N, 4H), in one product
+        word_gates = self.from_word(self.word_vectors(pack(words, lengths)))  # (N, 4H): one product
         counts = counts_of(lengths)
         if torch.is_autocast_enabled(features.device.type):
             hidden_states, sums = self._word_by_word(
@@ -155,13 +153,17 @@ class AttentionDecoder(Decoder):
         return torch.cat(outputs), sums  # (N, H), (B, L)
 
     def start(self, features: Tensor) -> State:
+        features = self.regions(features)
         keys, hidden, cell = self._prepare(features)
         return State((keys, features), (hidden[:, None], cell[:, None]))
 
     def step(self, state: State, words: Tensor) -> Step:
         keys, features = state.images
-        word_gates = self._word_gates(
-            words, self.embedding.weight, self.from_word.weight, self.from_word.bias
-        )
+        if self.training:
+            word_gates = self.from_word(self.word_vectors(words))
+        else:
+            word_gates = self._word_gates(
+                words, self.embedding.weight, self.from_word.weight, self.from_word.bias
+            )
         hidden, cell, attention, gate = self._advance(keys, features, word_gates, *state.beams)
         return Step(self.vocabulary(hidden), State(state.images, (hidden, cell)), attention, gate)

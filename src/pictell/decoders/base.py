@@ -3,8 +3,8 @@
 A decoder is trained by `teacher_forced` and used by `start` and `step`; search and training know
 nothing else of it. A new decoder is one new file with a class that is registered here by name.
 
-Axes: B images, C cells of the encoder, L regions, D feature width, K beams, T words, H hidden,
-N real tokens of a batch, V vocabulary.
+Axes: B images, C cells of the encoder, L regions, D width of a cell as the decoder sees it,
+K beams, T words, E width of a word's vector, H hidden, N real tokens of a batch, V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from pictell.config import DecoderConfig
+from pictell.decoders.regions import RegionReader, dropped
 from pictell.encoders.grid import decoder_grid, pooling_matrix
 from pictell.errors import InputError
 
@@ -80,10 +81,13 @@ class TeacherForced:
 class Decoder(nn.Module, ABC):
     """Regions to words.
 
+    `regions` brings the encoder's cells into the form that the decoder sees, `region_size` is their
+    width D then; `teacher_forced` and `start` begin with it.
+
     Args:
         config: Widths and options.
         vocab_size: V, special words included.
-        feature_size: D, width of an encoder's cell.
+        feature_size: Width of an encoder's cell.
         cells: Rows and columns of the encoder's grid.
         pooled_grid: Side of the adaptive average pooling before the decoder; 0 for none.
 
@@ -96,6 +100,8 @@ class Decoder(nn.Module, ABC):
     options: ClassVar[frozenset[str]] = frozenset()
     pool: Tensor
     pool_mean: Tensor
+    embedding: nn.Embedding
+    vocabulary: nn.Linear
 
     def __init__(
         self,
@@ -109,6 +115,8 @@ class Decoder(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.vocab_size = vocab_size
+        self.regions = RegionReader(config, feature_size)
+        self.region_size = config.region_projection or feature_size
         self.grid = decoder_grid(cells, pooled_grid)
         pool = pooling_matrix(cells, self.grid)  # (L, C)
         self.register_buffer("pool", pool.float(), persistent=False)
@@ -117,6 +125,20 @@ class Decoder(nn.Module, ABC):
     def mean_region(self, features: Tensor) -> Tensor:
         """Mean of the pooled regions without pooling them: (B, C, D) -> (B, D)."""
         return self.pool_mean @ features
+
+    def word_vectors(self, words: Tensor) -> Tensor:
+        """Vectors of words that are read, with dropout in training: (...) -> (..., E)."""
+        return dropped(self.embedding(words), self.config.embedding_dropout, self.training)
+
+    def tie_words(self) -> None:
+        """Predict words with the vectors by which they are read (Press and Wolf 2017)."""
+        if self.vocabulary.weight.shape != self.embedding.weight.shape:
+            raise InputError(
+                f"decoder.tied_embedding: {self.config.name} reads words as vectors of "
+                f"{self.embedding.weight.shape[1]} numbers, but predicts them from "
+                f"{self.vocabulary.weight.shape[1]}"
+            )
+        self.vocabulary.weight = self.embedding.weight
 
     @abstractmethod
     def teacher_forced(
@@ -205,10 +227,13 @@ def build_decoder(
     Raises:
         InputError: The name is unknown.
     """
-    return decoder_class(config.name)(
+    decoder: Decoder = decoder_class(config.name)(
         config,
         vocab_size=vocab_size,
         feature_size=feature_size,
         cells=cells,
         pooled_grid=pooled_grid,
     )
+    if config.tied_embedding:
+        decoder.tie_words()
+    return decoder

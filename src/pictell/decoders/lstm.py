@@ -95,6 +95,15 @@ def _tanh_slope(value: Tensor) -> Tensor:
     return (value * value).neg_().add_(1)
 
 
+@torch.no_grad()
+def start_remembering(bias: Tensor, value: float) -> None:
+    """Add `value` to the forget gate's part of a bias (4H,), in torch's order of gates.
+
+    With 1 the cell keeps most of what it holds before anything is learnt (Jozefowicz et al. 2015).
+    """
+    bias.chunk(4)[1].add_(value)
+
+
 def thin_product(weight: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
     """x -> x W' for the same W many times and x of `rows` rows.
 

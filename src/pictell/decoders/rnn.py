@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from pictell.config import DecoderConfig
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
-from pictell.decoders.lstm import lstm_cell, lstm_over_words
+from pictell.decoders.lstm import lstm_cell, lstm_over_words, start_remembering
 from pictell.decoders.repeated import RepeatedLinear, RepeatedProduct, WordGates
 
 
@@ -41,10 +41,10 @@ class RNNDecoder(Decoder):
 
     def __init__(self, config: DecoderConfig, **shape: Any) -> None:
         super().__init__(config, **shape)
-        hidden, feature_size = config.hidden_size, shape["feature_size"]
+        hidden, region_size = config.hidden_size, self.region_size
         self.embedding = nn.Embedding(self.vocab_size, config.embedding_size)
-        self.initial_hidden = nn.Sequential(nn.Linear(feature_size, hidden), _BatchNorm(hidden))
-        self.initial_cell = nn.Sequential(nn.Linear(feature_size, hidden), _BatchNorm(hidden))
+        self.initial_hidden = nn.Sequential(nn.Linear(region_size, hidden), _BatchNorm(hidden))
+        self.initial_cell = nn.Sequential(nn.Linear(region_size, hidden), _BatchNorm(hidden))
         self.lstm = nn.LSTM(config.embedding_size, hidden)
         self.dropout = nn.Dropout(config.dropout)
         self.vocabulary = RepeatedLinear(hidden, self.vocab_size)
@@ -52,9 +52,10 @@ class RNNDecoder(Decoder):
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         nn.init.uniform_(self.vocabulary.weight, -0.1, 0.1)
         nn.init.zeros_(self.vocabulary.bias)
+        start_remembering(self.lstm.all_weights[0][2], config.forget_bias)
 
     def _initial(self, features: Tensor, owners: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        mean = per_caption(self.mean_region(features), owners)  # (B, D)
+        mean = per_caption(self.mean_region(self.regions(features)), owners)  # (B, D)
         # The batch norm's statistics are those of captions: a picture with five counts five times.
         return self.initial_hidden(mean), self.initial_cell(mean)  # (B, H) each
 
@@ -67,7 +68,7 @@ class RNNDecoder(Decoder):
         from_word, recurrent, bias, second_bias = self.lstm.all_weights[0]
         # The words' part of the gates is one product: it does not depend on the state.
         word_gates = linear(
-            self.embedding(pack(words, lengths)), from_word, bias + second_bias
+            self.word_vectors(pack(words, lengths)), from_word, bias + second_bias
         )  # (N, 4H)
         outputs, _ = lstm_over_words(word_gates, hidden, cell, recurrent, counts_of(lengths))
         return TeacherForced(self.vocabulary(self.dropout(outputs)), None)  # (N, V)
@@ -77,7 +78,7 @@ class RNNDecoder(Decoder):
     ) -> TeacherForced:
         """The same by torch's own LSTM, which is one kernel on a GPU and knows mixed precision."""
         packed = pack_padded_sequence(words, lengths, batch_first=True)
-        embedded = PackedSequence(self.embedding(packed.data), packed.batch_sizes)  # (N, E)
+        embedded = PackedSequence(self.word_vectors(packed.data), packed.batch_sizes)  # (N, E)
         outputs, _ = self.lstm(embedded, (hidden[None], cell[None]))
         return TeacherForced(self.vocabulary(self.dropout(outputs.data)), None)  # (N, V)
 
@@ -88,7 +89,10 @@ class RNNDecoder(Decoder):
     def step(self, state: State, words: Tensor) -> Step:
         hidden, cell = state.beams  # (B, K, H)
         from_word, recurrent, bias, second_bias = self.lstm.all_weights[0]
-        word_gates = self._word_gates(words, self.embedding.weight, from_word, bias)
+        if self.training:
+            word_gates = linear(self.word_vectors(words), from_word, bias)
+        else:
+            word_gates = self._word_gates(words, self.embedding.weight, from_word, bias)
         gates = word_gates + self._hidden_gates(hidden, recurrent, second_bias)  # (B, K, 4H)
         hidden, cell = lstm_cell(gates, cell)
         return Step(self.vocabulary(hidden), State((), (hidden, cell)))

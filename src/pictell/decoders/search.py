@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 
 from pictell.data.text import END, PAD, START, UNKNOWN
 from pictell.decoders.base import State, Step
+from pictell.decoders.repeats import block_repeats
 
 StepFunction = Callable[[State, Tensor], Step]
 _NEVER = (PAD, START, UNKNOWN)
@@ -43,16 +44,28 @@ class Hypothesis:
 
 
 def greedy_search(
-    step: StepFunction, state: State, images: int, *, max_length: int, device: torch.device
+    step: StepFunction,
+    state: State,
+    images: int,
+    *,
+    max_length: int,
+    device: torch.device,
+    repeats: int = 0,
 ) -> list[list[int]]:
-    """The most probable word each time: one list of word numbers per picture."""
+    """The most probable word each time: one list of word numbers per picture.
+
+    Args: As for `beam_search`.
+    """
     words = torch.full((images, 1), START, device=device)
     written = []
     ended = torch.zeros(images, dtype=torch.bool, device=device)
     for t in range(max_length):
         output = step(state, words)
         state = output.state
-        words = (output.logits + _forbidden(output.logits, first=t == 0)).argmax(dim=-1)  # (B, 1)
+        scores = output.logits + forbidden(output.logits, first=t == 0)
+        if repeats and written:
+            block_repeats(scores, torch.stack(written, dim=1)[:, None], repeats)
+        words = scores.argmax(dim=-1)  # (B, 1)
         written.append(words[:, 0])
         ended |= words[:, 0] == END
         if ended.all():
@@ -61,7 +74,7 @@ def greedy_search(
     return [row[: row.index(END)] if END in row else row for row in rows]
 
 
-def _forbidden(scores: Tensor, *, first: bool) -> Tensor:
+def forbidden(scores: Tensor, *, first: bool) -> Tensor:
     """What to add to scores (..., V): -inf for words that must not be written now, else 0."""
     added = scores.new_zeros(scores.shape[-1])
     added[[*_NEVER, END] if first else list(_NEVER)] = -torch.inf
@@ -94,6 +107,7 @@ def beam_search(
     max_length: int,
     length_penalty: float,
     device: torch.device,
+    repeats: int = 0,
 ) -> list[list[Hypothesis]]:
     """Beam search for several pictures at once.
 
@@ -109,6 +123,7 @@ def beam_search(
         max_length: Longest caption in words.
         length_penalty: Exponent of the length in the ranking.
         device: Where the state lives.
+        repeats: Never write so many words in a row twice in a caption; 0 blocks nothing.
 
     Returns:
         For each picture its hypotheses, best first; at least one. Captions that ended come before
@@ -125,7 +140,7 @@ def beam_search(
     for t in range(max_length):
         output = step(beams.state, last)
         beams.state = output.state
-        last = _advance(beams, output.logits, found, beam, length_penalty, first=t == 0)
+        last = _advance(beams, output.logits, found, beam, length_penalty, repeats, first=t == 0)
         keep = [i for i, p in enumerate(beams.pictures) if len(found[p].hypotheses) < beam]
         if not keep:
             break
@@ -139,12 +154,21 @@ def beam_search(
 
 
 def _advance(
-    beams: _Beams, logits: Tensor, found: list[_Found], beam: int, penalty: float, *, first: bool
+    beams: _Beams,
+    logits: Tensor,
+    found: list[_Found],
+    beam: int,
+    penalty: float,
+    repeats: int,
+    *,
+    first: bool,
 ) -> Tensor:
     """Extend all captions by one word; returns the words to read next, (B, K)."""
     logits = logits.float()
     offset = beams.log_probability - logits.logsumexp(dim=-1)  # (B, K)
-    logits = logits + _forbidden(logits, first=first)
+    logits = logits + forbidden(logits, first=first)
+    if repeats:
+        block_repeats(logits, beams.words, repeats)
     best, parent, word = _largest(logits, offset, 2 * beam)  # (B, 2K) each, falling
     is_end = word == END
     _set_aside(beams, found, beam, penalty, best, parent, is_end)

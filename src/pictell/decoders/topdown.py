@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from pictell.config import DecoderConfig
 from pictell.decoders.additive import AdditiveScoring
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
-from pictell.decoders.lstm import lstm_cell
+from pictell.decoders.lstm import lstm_cell, start_remembering
+from pictell.decoders.repeated import RepeatedLinear
 from pictell.decoders.topdown_lstm import Weights, topdown_lstm
 
 
@@ -39,27 +40,27 @@ class TopDownDecoder(Decoder):
 
     def __init__(self, config: DecoderConfig, **shape: Any) -> None:
         super().__init__(config, **shape)
-        hidden, attention, feature_size = (
-            config.hidden_size,
-            config.attention_size,
-            shape["feature_size"],
-        )
+        hidden, attention = config.hidden_size, config.attention_size
         self.embedding = nn.Embedding(self.vocab_size, config.embedding_size)
         self.from_word = nn.Linear(config.embedding_size, 4 * hidden)
-        self.from_picture = nn.Linear(feature_size, 4 * hidden, bias=False)
+        self.from_picture = nn.Linear(self.region_size, 4 * hidden, bias=False)
         # What reads one LSTM's state is one product. Of the attention LSTM: query, gates of the
         # language LSTM, its own gates at the next word. Of the language LSTM: gates of both at
         # the next word.
         self._widths = [attention, 4 * hidden, 4 * hidden]
-        self.from_attention = nn.Linear(hidden, sum(self._widths), bias=False)  # the keys have one
-        self.from_language = nn.Linear(hidden, 8 * hidden, bias=False)
-        self.from_context = nn.Linear(feature_size, 4 * hidden)
-        self.key = nn.Linear(feature_size, attention)
+        self.from_attention = RepeatedLinear(
+            hidden, sum(self._widths), bias=False
+        )  # the keys have one
+        self.from_language = RepeatedLinear(hidden, 8 * hidden, bias=False)
+        self.from_context = RepeatedLinear(self.region_size, 4 * hidden)
+        self.key = nn.Linear(self.region_size, attention)
         self.score = nn.Linear(attention, 1, bias=False)  # softmax would cancel a bias
         self.scoring = AdditiveScoring(config.activation)
         self.dropout = nn.Dropout(config.dropout)
-        self.vocabulary = nn.Linear(hidden, self.vocab_size)
+        self.vocabulary = RepeatedLinear(hidden, self.vocab_size)
         self._reset(hidden**-0.5)
+        for layer in (self.from_word, self.from_context):
+            start_remembering(layer.bias, config.forget_bias)
 
     def _reset(self, bound: float) -> None:
         # As torch's LSTMCell draws its weights; the layers that read a state draw theirs so anyway.
@@ -81,9 +82,10 @@ class TopDownDecoder(Decoder):
     def teacher_forced(
         self, features: Tensor, words: Tensor, lengths: Tensor, owners: Tensor | None = None
     ) -> TeacherForced:
+        features = self.regions(features)
         keys, from_picture = (per_caption(part, owners) for part in self._prepare(features))
         counts = counts_of(lengths)
-        gates = self.from_word(self.embedding(pack(words, lengths)))  # (N, 4H), in one product
+        gates = self.from_word(self.word_vectors(pack(words, lengths)))  # (N, 4H), in one product
         hidden, sums = topdown_lstm(
             keys,
             per_caption(features, owners),
@@ -102,6 +104,7 @@ class TopDownDecoder(Decoder):
         return TeacherForced(self.vocabulary(self.dropout(hidden)), sums)
 
     def start(self, features: Tensor) -> State:
+        features = self.regions(features)
         images = (*self._prepare(features), features)
         nothing = features.new_zeros(len(features), 1, self.config.hidden_size)
         return State(images, (nothing.repeat(1, 1, 8), nothing, nothing))
@@ -110,7 +113,7 @@ class TopDownDecoder(Decoder):
         keys, from_picture, features = state.images
         recurrent, cell, language_cell = state.beams  # (B, K, 8H): both LSTMs'; (B, K, H) each
         attention_gates, language_gates = recurrent.chunk(2, dim=-1)
-        gates = self.from_word(self.embedding(words)) + from_picture[:, None] + attention_gates
+        gates = self.from_word(self.word_vectors(words)) + from_picture[:, None] + attention_gates
         hidden, cell = lstm_cell(gates, cell)
         query, to_language, again = self.from_attention(hidden).split(self._widths, dim=-1)
         attention = self.scoring.scores(keys, query, self.score.weight[0]).softmax(dim=-1)

@@ -26,6 +26,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from pictell.config import DecoderConfig
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, pack, per_caption
+from pictell.decoders.repeated import RepeatedLinear
 
 
 def positions(start: int, count: int, width: int, like: Tensor) -> Tensor:
@@ -111,13 +112,13 @@ class TransformerDecoder(Decoder):
         width, size = config.hidden_size, config.embedding_size
         self.embedding = nn.Embedding(self.vocab_size, size)
         self.to_width = nn.Linear(size, width) if size != width else nn.Identity()
-        self.cells = nn.Sequential(nn.Linear(shape["feature_size"], width), nn.LayerNorm(width))
+        self.cells = nn.Sequential(nn.Linear(self.region_size, width), nn.LayerNorm(width))
         self.layers = nn.ModuleList(
             Layer(width, config.heads, config.layer_dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
-        self.vocabulary = nn.Linear(width, self.vocab_size)
+        self.vocabulary = RepeatedLinear(width, self.vocab_size)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         nn.init.uniform_(self.vocabulary.weight, -0.1, 0.1)
         nn.init.zeros_(self.vocabulary.bias)
@@ -125,12 +126,12 @@ class TransformerDecoder(Decoder):
     def _embed(self, words: Tensor, start: int) -> Tensor:
         """Words (..., T) that stand at the places from `start` on, as (..., T, W)."""
         # Scaled up, so that a word is not lost beside its place (Vaswani et al. 2017, section 3.4).
-        x = self.to_width(self.embedding(words) * self.config.embedding_size**0.5)
+        x = self.to_width(self.word_vectors(words) * self.config.embedding_size**0.5)
         return x + positions(start, words.shape[-1], x.shape[-1], x)
 
     def _memories(self, features: Tensor) -> tuple[Tensor, ...]:
         """What each layer reads of the pictures: keys and values of their cells, (B, C, 2W)."""
-        cells = self.cells(features)
+        cells = self.cells(self.regions(features))
         return tuple(layer.picture_memory(cells) for layer in self._layers())
 
     def _layers(self) -> list[Layer]:

@@ -195,16 +195,17 @@ def content_hashes(paths: Sequence[Path], cache: Path | None = None) -> list[str
 
 
 class _Pictures(torch.utils.data.Dataset):
-    def __init__(self, encoder: Encoder, paths: Sequence[Path]) -> None:
+    def __init__(self, encoder: Encoder, paths: Sequence[Path], *, mirrored: bool) -> None:
         self.transform = encoder.transform
-        self.paths = paths
+        self.paths, self.mirrored = paths, mirrored
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> torch.Tensor | str:
         try:
-            return torch.from_numpy(self.transform.read(self.paths[index]))
+            pixels = torch.from_numpy(self.transform.read(self.paths[index]))  # (3, S, S)
+            return pixels.flip(-1) if self.mirrored else pixels
         except InputError as error:  # told by the main process: a worker's traceback helps nobody
             return str(error)
 
@@ -220,9 +221,19 @@ def encode_pictures(
     hashes: Sequence[str],
     *,
     workers: int = 4,
+    mirrored: bool = False,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> int:
     """Encode the pictures that the store lacks; returns how many there were.
+
+    Args:
+        encoder: With which weights.
+        store: Where to.
+        paths: The pictures.
+        hashes: Their names in the store: hashes of their content, or `mirrored_name` of these.
+        workers: Processes that decode.
+        mirrored: Show the encoder the pictures mirrored left to right.
+        on_progress: Called with the number of pictures after each batch.
 
     Raises:
         InputError: A picture does not decode, or the features are not finite or all the same.
@@ -233,7 +244,7 @@ def encode_pictures(
         if not positions:
             return 0
         loader = DataLoader(
-            _Pictures(encoder, [paths[p] for p in positions]),
+            _Pictures(encoder, [paths[p] for p in positions], mirrored=mirrored),
             batch_size=encoder.config.batch_size,
             num_workers=min(workers, os.cpu_count() or 1) if len(positions) > 64 else 0,
             collate_fn=_collate,
@@ -323,14 +334,22 @@ def store_of(config: EncoderConfig, encoder: Encoder) -> FeatureStore:
     return FeatureStore.open(encoder, Path(config.features))
 
 
-def rows_of(store: FeatureStore, examples: Sequence[Example]) -> np.ndarray:
-    """The store's row of each example's picture: (examples,) int64.
+def mirrored_name(content: str) -> str:
+    """What the store calls a mirrored picture, from the hash of the picture's content."""
+    return f"{content}-mirrored"
+
+
+def rows_of(
+    store: FeatureStore, examples: Sequence[Example], *, mirrored: bool = False
+) -> np.ndarray:
+    """The store's row of each example's picture, or of the mirrored one: (examples,) int64.
 
     Raises:
         InputError: A picture has no row: it is new or was changed after encoding.
     """
     hashes = content_hashes([e.path for e in examples], store.folder / "hashes.json")
-    rows = [store.rows.get(content, -1) for content in hashes]
+    names = map(mirrored_name, hashes) if mirrored else hashes
+    rows = [store.rows.get(name, -1) for name in names]
     if rows and min(rows) < 0:
         example = examples[rows.index(-1)]
         raise InputError(f"{example.path}: not in {store.folder}; run pictell encode first")

@@ -20,8 +20,8 @@ from pictell.errors import InputError
 
 MAX_ORDER = 4  # BLEU and CIDEr-D count n-grams of one to four words
 
-Tokens = Sequence[str]
-NgramCounts = Counter[tuple[str, ...]]
+Tokens = Sequence[str] | Sequence[int]  # words, or their numbers, which count faster
+NgramCounts = Counter[tuple[str | int, ...]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,7 +61,7 @@ class DocumentFrequencies:
         pictures: how many pictures were counted.
     """
 
-    counts: Mapping[tuple[str, ...], int]
+    counts: Mapping[tuple[str | int, ...], int]
     pictures: int
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class DocumentFrequencies:
             frequencies.update(set().union(*captions))
         return cls(frequencies, len(pictures))
 
-    def square_weight(self, ngram: tuple[str, ...]) -> float:
+    def square_weight(self, ngram: tuple[str | int, ...]) -> float:
         """Square of the inverse document frequency log(pictures / pictures with the n-gram)."""
         return self._square_weights[self.counts.get(ngram, 0)]
 

@@ -41,7 +41,7 @@ def longest_common_subsequence(first: Tokens, second: Tokens) -> int:
     A row of the usual table grows by 0 or 1 from cell to cell, so one integer holds a whole row: a
     bit is 0 where the row grows. Each word of `second` then costs four integer operations.
     """
-    positions: dict[str, int] = {}
+    positions: dict[str | int, int] = {}
     for place, word in enumerate(first):
         positions[word] = positions.get(word, 0) | 1 << place
     all_ones = (1 << len(first)) - 1

@@ -97,14 +97,20 @@ class RunFolder:
         if encoder is not None and encoder.trained:
             parts["encoder"] = encoder.backbone
         tensors = {
-            f"{part}.{name}": tensor.detach().cpu().contiguous()
+            # A copy: a tied matrix has two names, and the format has no shared tensors.
+            f"{part}.{name}": tensor.detach().cpu().contiguous().clone()
             for part, module in parts.items()
             for name, tensor in module.state_dict().items()
         }
         with replacing(self.model_file) as temporary:
             safetensors.torch.save_file(tensors, temporary)
 
-    def _weights(self, part: str) -> dict[str, Tensor]:
+    def weights(self, part: str) -> dict[str, Tensor]:
+        """The best epoch's weights of `decoder` or `encoder`, by name.
+
+        Raises:
+            InputError: The file is broken.
+        """
         try:
             tensors = safetensors.torch.load_file(self.model_file)
         except Exception as error:  # the library's own error types are not public
@@ -127,7 +133,7 @@ class RunFolder:
             pooled_grid=config.encoder.pooled_grid,
         )
         try:
-            decoder.load_state_dict(self._weights("decoder"))
+            decoder.load_state_dict(self.weights("decoder"))
         except RuntimeError as error:
             reason = str(error).splitlines()[1:2]
             raise InputError(
@@ -147,7 +153,7 @@ class RunFolder:
         if config.fine_tune:
             if weights:
                 warnings.warn(f"{self.path}: has a fine-tuned encoder of its own", stacklevel=2)
-            return load_encoder(config, self._weights("encoder"))
+            return load_encoder(config, self.weights("encoder"))
         encoder = load_encoder(config)
         known = self.info["encoder"]["key"]
         if encoder.fingerprint() != known:

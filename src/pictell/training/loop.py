@@ -24,24 +24,28 @@ from torch import nn
 
 from pictell.config import Config
 from pictell.data.batches import Batch, epoch_batches, epoch_picture_batches, load_batches
-from pictell.decoders.base import Decoder, build_decoder, targets_of
+from pictell.data.fluency import fluency
+from pictell.data.mirroring import views_of_epoch
+from pictell.decoders.base import Decoder, build_decoder
 from pictell.errors import InputError
 from pictell.files import write_text
 from pictell.machine import PeakMemory
 from pictell.metrics import score_captions
 from pictell.progress import console, progress_bar
+from pictell.training.averaging import WeightAverage
 from pictell.training.checkpoint import RunFolder
 from pictell.training.early_stopping import EarlyStopping
-from pictell.training.loss import Tally, loss_sums, top5_hits
+from pictell.training.loss import Tally
+from pictell.training.objective import CrossEntropy, NotFiniteError, Objective, Window
+from pictell.training.optimizer import build_optimizer
 from pictell.training.record import check_same_experiment, check_same_inputs, describe_run
+from pictell.training.rewards import CaptionRewards
 from pictell.training.run_log import Progress, RunLog
+from pictell.training.schedule import LearningRates
+from pictell.training.self_critical import SelfCritical
+from pictell.training.start import FirstWeights
 from pictell.training.task import SplitData, Task, build_task
-from pictell.training.validation import (
-    region_features,
-    teacher_forced_captions,
-    to_device,
-    write_greedy,
-)
+from pictell.training.validation import teacher_forced_captions, write_greedy
 
 COMPILE_FROM = 2_000  # batches; fewer save less time than compiling takes
 
@@ -79,15 +83,18 @@ def train(
     torch.manual_seed(config.train.seed)
     if resume:
         check_same_experiment(run, config)
+    first = FirstWeights(config) if config.train.init and not resume else None
     with accelerator.main_process_first():  # it encodes what is missing, the others find it there
         task = build_task(
             config,
-            vocabulary=run.vocabulary if resume else None,
+            vocabulary=run.vocabulary if resume else first and first.run.vocabulary,
+            encoder=first and first.encoder(),
             device=accelerator.device,
+            mirror=config.train.flip,
         )
     if resume:
         check_same_inputs(run, task)
-    trainer = Trainer(config, run, task, accelerator)
+    trainer = Trainer(config, run, task, accelerator, first)
     if resume:
         trainer.restore(run.load_state())
     elif accelerator.is_main_process:
@@ -99,6 +106,8 @@ def train(
             precision=accelerator.mixed_precision,
             processes=accelerator.num_processes,
         )
+        if first is not None:
+            about["init"] = first.description()
         run.write_start(config, task.vocabulary, about)
     trainer.fit()
     return run
@@ -120,7 +129,12 @@ class Trainer:
     """Holds the models and the optimiser; `fit` trains to the end."""
 
     def __init__(
-        self, config: Config, run: RunFolder, task: Task, accelerator: Accelerator
+        self,
+        config: Config,
+        run: RunFolder,
+        task: Task,
+        accelerator: Accelerator,
+        first: FirstWeights | None = None,
     ) -> None:
         self.config, self.run, self.task, self.accelerator = config, run, task, accelerator
         self.device = accelerator.device
@@ -133,26 +147,45 @@ class Trainer:
             cells=self.encoder.grid,
             pooled_grid=config.encoder.pooled_grid,
         ).to(self.device)
+        if first is not None:
+            first.load_into(self.decoder, self.encoder)
         self.parameters: list[nn.Parameter] = [*self.decoder.parameters(), *self.encoder.trained]
-        self.optimizer = accelerator.prepare(self._adam())
+        self.optimizer = accelerator.prepare(
+            build_optimizer(config.train, self.decoder, self.encoder)
+        )
+        self.average = WeightAverage(
+            [self.decoder, self.encoder] if self.encoder.trained else [self.decoder],
+            config.train.ema,
+        )
         self.stopping = EarlyStopping(config.train.patience)
         self.progress = Progress()
         self.memory = PeakMemory()
         self.train_split, self.val_split = task.split("train"), task.split("val")
+        self.objective = self._objective()
+        self.views = self._views(0)
+        self.rates = LearningRates(config.train, self.optimizer, len(self._windows(0)))
         if config.train.compile and self._batches_planned() >= COMPILE_FROM:
             self.decoder.compile_loops()
         self._interrupted = False
         self._last_save = time.monotonic()
         self.log = RunLog(run, config) if accelerator.is_main_process else None
 
+    def _objective(self) -> Objective:
+        config, split = self.config, self.train_split
+        supervised = CrossEntropy(self.accelerator, self.decoder, self.encoder, config.train)
+        if config.train.objective == "cross_entropy":
+            return supervised
+        words = self.task.vocabulary
+        return SelfCritical(
+            supervised,
+            CaptionRewards(split.references, words, bleu=config.train.reward_bleu),
+            words,
+            config,
+            mean_length=float(split.captions.lengths.mean()),
+        )
+
     def _batches_planned(self) -> int:
         return self.config.train.epochs * len(self._batches(0))
-
-    def _adam(self) -> torch.optim.Optimizer:
-        groups = [{"params": list(self.decoder.parameters()), "lr": self.config.train.decoder_lr}]
-        if self.encoder.trained:
-            groups.append({"params": self.encoder.trained, "lr": self.config.train.encoder_lr})
-        return torch.optim.Adam(groups, fused=self.device.type == "cpu")
 
     # -- the loop ---------------------------------------------------------------------------------
 
@@ -168,6 +201,7 @@ class Trainer:
 
     def _epoch(self) -> None:
         progress, started = self.progress, time.monotonic()
+        self.views = self._views(progress.epoch)
         windows = self._windows(progress.epoch)
         mine = windows[progress.window :]
         flat = [batch for window in mine for batch in self._share(window)]
@@ -176,9 +210,11 @@ class Trainer:
             self.train_split.pictures,
             flat,
             workers=self.config.train.workers,
+            views=self.views,
         )
         self.decoder.train()
         self.encoder.train()
+        self.objective.begin_epoch(progress.epoch)
         quiet = not self.accelerator.is_main_process
         with progress_bar(disable=quiet) as bar:
             total = sum(len(b) for w in windows for b in w)
@@ -196,6 +232,13 @@ class Trainer:
                 self._between_windows()
         self._end_epoch()
 
+    def _views(self, epoch: int) -> np.ndarray:
+        """For each caption its picture, or its picture mirrored, in this epoch."""
+        images, free = self.train_split.captions.images, self.train_split.free
+        if free is None:
+            return images
+        return views_of_epoch(images, free, seed=self.config.train.seed, epoch=epoch)
+
     def _windows(self, epoch: int) -> list[list[np.ndarray]]:
         batches = self._batches(epoch)
         size = self.config.train.accumulation * self.accelerator.num_processes
@@ -204,7 +247,8 @@ class Trainer:
     def _batches(self, epoch: int) -> list[np.ndarray]:
         train, captions = self.config.train, self.train_split.captions
         order = {"seed": train.seed, "epoch": epoch}
-        if train.batch_by == "picture" or (train.batch_by == "auto" and self.encoder.trained):
+        together = self.encoder.trained or train.objective == "self_critical"
+        if train.batch_by == "picture" or (train.batch_by == "auto" and together):
             return epoch_picture_batches(captions, train.batch_size, **order)
         return epoch_batches(captions.lengths, train.batch_size, **order)
 
@@ -215,34 +259,19 @@ class Trainer:
     def _step(self, window: Sequence[np.ndarray], batches: Iterator[Batch]) -> None:
         """One step of the optimiser: forward and backward for each batch of the window."""
         train, progress = self.config.train, self.progress
-        lengths = self.train_split.captions.lengths
-        words = sum(int(lengths[b].sum()) for b in window)  # of all processes
-        captions = sum(len(b) for b in window)
+        size = self._size(window)
         window_tally = Tally()
         for _ in self._share(window):
             batch = next(batches)
-            targets = targets_of(batch.targets, batch.lengths).to(self.device)
-            with self.accelerator.autocast():
-                features = region_features(batch.pictures, self.encoder, self.device)
-                output = self.decoder.teacher_forced(
-                    features,
-                    batch.inputs.to(self.device),
-                    batch.lengths,
-                    to_device(batch.owners, self.device),
-                )
-            entropy, regularisation = loss_sums(output, targets, batch.lengths, train.alpha_target)
-            loss = entropy / words + train.alpha_c * regularisation / captions
+            try:
+                loss, tally = self.objective.loss(batch, size)
+            except NotFiniteError as error:
+                raise self._not_finite(batch, str(error)) from None
             if not torch.isfinite(loss):
-                raise self._not_finite(batch, loss.item())
+                raise self._not_finite(batch, f"the loss is {loss.item()}")
             self.memory.sample()
             self.accelerator.backward(loss)
-            window_tally += Tally(
-                cross_entropy=entropy.item(),
-                top5=top5_hits(output.logits, targets).item(),
-                words=len(targets),
-                regularisation=regularisation.item(),
-                captions=len(batch.images),
-            )
+            window_tally += tally
         norm = self._update()
         progress.window += 1
         progress.step += 1
@@ -254,7 +283,16 @@ class Trainer:
                 window_tally,
                 gradient_norm=norm,
                 captions_per_second=rate * self.accelerator.num_processes,
+                **self.objective.figures(),
             )
+
+    def _size(self, window: Sequence[np.ndarray]) -> Window:
+        captions = self.train_split.captions
+        return Window(
+            words=sum(int(captions.lengths[b].sum()) for b in window),
+            captions=sum(len(b) for b in window),
+            pictures=sum(len(np.unique(self.views[b])) for b in window),
+        )
 
     def _update(self) -> float:
         """Sum gradients over processes, clip, step; returns the gradient's norm before clipping."""
@@ -262,8 +300,10 @@ class Trainer:
             self._sum_gradients()
         self.accelerator.unscale_gradients(self.optimizer)
         norm = self._clip()
+        self.rates.set(step=self.progress.step, epoch=self.progress.epoch)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.average.update()
         return norm
 
     def _clip(self) -> float:
@@ -293,11 +333,11 @@ class Trainer:
         """The sum over processes."""
         return self.accelerator.reduce(value, reduction="sum")  # type: ignore[return-value]
 
-    def _not_finite(self, batch: Batch, loss: float) -> InputError:
+    def _not_finite(self, batch: Batch, what: str) -> InputError:
         ids = [self.train_split.examples[i].image_id for i in batch.images]
         kept = "the last saved state is kept" if self.run.state_file.exists() else "nothing saved"
         return InputError(
-            f"the loss is {loss} in epoch {self.progress.epoch + 1}, step {self.progress.step + 1} "
+            f"{what} in epoch {self.progress.epoch + 1}, step {self.progress.step + 1} "
             f"({kept}); lower the learning rate or the clip. Pictures of the batch: "
             + ", ".join(ids)
         )
@@ -305,25 +345,36 @@ class Trainer:
     # -- validation, logs, state ------------------------------------------------------------------
 
     def _end_epoch(self) -> None:
-        progress, train = self.progress, self.config.train
+        progress = self.progress
         started = time.monotonic()
-        if self.accelerator.is_main_process:
-            scores = self._validate()
-            validation = time.monotonic() - started
-        else:
-            scores, validation = {}, 0.0
-        score = self._from_main(scores.get(train.select_by, 0.0))
-        best = self.stopping.update(score)
+        with self.average.applied():
+            best = self._validate_and_keep()
+        self.rates.end_epoch(better=best)
         progress.total_seconds += time.monotonic() - started
+        progress.epoch += 1
+        progress.window, progress.seconds, progress.tally = 0, 0.0, Tally()
+        self.save_state()
+        if progress.epoch < self.config.train.epochs and not self.stopping.should_stop:
+            self._stop_if_interrupted()
+
+    def _validate_and_keep(self) -> bool:
+        """Validate, log, keep the weights if they are the best so far; says whether they are."""
+        started = time.monotonic()
+        scores = self._validate() if self.accelerator.is_main_process else {}
+        validation = time.monotonic() - started
+        score = self._from_main(self._selecting(scores) if scores else 0.0)
+        best = self.stopping.update(score)
         if self.log:
             self._record_epoch(self.log, scores, validation, best)
             if best:
                 self.run.save_model(self.decoder, self.encoder)
-        progress.epoch += 1
-        progress.window, progress.seconds, progress.tally = 0, 0.0, Tally()
-        self.save_state()
-        if progress.epoch < train.epochs and not self.stopping.should_stop:
-            self._stop_if_interrupted()
+        return best
+
+    def _selecting(self, scores: dict[str, Any]) -> float:
+        """What early stopping watches: more is better."""
+        if self.config.train.select_by == "cross-entropy":
+            return -scores["teacher_forced"]["cross_entropy"]
+        return scores[self.config.train.select_by]
 
     def _record_epoch(
         self, log: RunLog, scores: dict[str, Any], validation: float, best: bool
@@ -336,13 +387,14 @@ class Trainer:
             "seconds": {"train": progress.seconds, "validation": validation},
             "captions_per_second": captions / max(progress.seconds, 1e-9),
             "peak_memory_mb": self.memory.megabytes,
+            **self.objective.figures(),
         }
         log.epoch(progress, entry, pictures=len(self.val_split.examples))
         self.run.update_info(
             best_epoch=self.stopping.best_epoch,
-            best_score={self.config.train.select_by: self.stopping.best},
+            best_score={self.config.train.select_by: abs(self.stopping.best)},
             epochs=progress.epoch + 1,
-            seconds=progress.total_seconds,
+            seconds=progress.total_seconds + validation,
             peak_memory_mb=self.memory.megabytes,
         )
 
@@ -361,6 +413,7 @@ class Trainer:
             self.encoder,
             self.device,
             max_length=self.config.search.max_length,
+            repeats=self.config.search.block_repeats,
         )
         as_scored, vocabulary = split.tokenizer.as_scored, self.task.vocabulary
         words = [as_scored(vocabulary.decode(numbers)) for numbers in written]
@@ -368,6 +421,7 @@ class Trainer:
             name: metric.corpus for name, metric in score_captions(words, split.references).items()
         }
         scores["distinct_captions"] = len({tuple(w) for w in words}) / len(words)
+        scores["fluency"] = fluency(words, self.config.data.language)
         forced = teacher_forced_captions(
             self.decoder, split, self.encoder, self.device, self.config.train
         )
@@ -428,6 +482,9 @@ class Trainer:
                 "decoder": self.decoder.state_dict(),
                 "encoder": self.encoder.backbone.state_dict() if self.encoder.trained else {},
                 "optimizer": self.optimizer.state_dict(),
+                "rates": self.rates.state_dict(),
+                "average": self.average.state_dict(),
+                "objective": self.objective.state_dict(),
                 "scaler": scaler.state_dict() if scaler is not None else {},
                 "stopping": vars(self.stopping),
                 "progress": progress,
@@ -442,6 +499,9 @@ class Trainer:
         if self.encoder.trained:
             self.encoder.backbone.load_state_dict(state["encoder"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.rates.load_state_dict(state["rates"])
+        self.average.load_state_dict(state["average"])
+        self.objective.load_state_dict(state["objective"])
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         patience = self.config.train.patience

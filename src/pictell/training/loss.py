@@ -29,6 +29,7 @@ class Tally:
         words: Real words, `<end>` included.
         regularisation: Sum over captions of the attention term, before alpha_c.
         captions: Captions.
+        smoothing: What label smoothing adds to the sum of cross-entropy.
     """
 
     cross_entropy: float = 0.0
@@ -36,6 +37,7 @@ class Tally:
     words: float = 0.0
     regularisation: float = 0.0
     captions: float = 0.0
+    smoothing: float = 0.0
 
     def __iadd__(self, other: Tally) -> Tally:
         for name, value in vars(other).items():
@@ -48,7 +50,7 @@ class Tally:
         mean = self.cross_entropy / words
         regularisation = self.regularisation / captions
         return {
-            "loss": mean + alpha_c * regularisation,
+            "loss": mean + alpha_c * regularisation + self.smoothing / words,
             "cross_entropy": mean,
             "regularisation": regularisation,
             "top5": self.top5 / words,
@@ -83,6 +85,22 @@ def loss_sums(
         return entropy, torch.zeros_like(entropy)
     sums = output.attention_sums.float()
     return entropy, attention_regularisation(sums, lengths, alpha_target)
+
+
+def smoothing_sum(logits: Tensor, targets: Tensor, share: float) -> Tensor:
+    """What label smoothing adds to a batch's cross-entropy, summed over its words.
+
+    The share of each target's probability is spread over all words alike (Szegedy et al. 2016,
+    section 7). It is kept apart, so that cross-entropies compare with and without it.
+
+    Args:
+        logits: (N, V).
+        targets: (N,).
+        share: 0 to 1.
+    """
+    log_probs = logits.float().log_softmax(dim=1)
+    own = log_probs.gather(1, targets[:, None])[:, 0]
+    return share * (own - log_probs.mean(dim=1)).sum()
 
 
 @torch.no_grad()

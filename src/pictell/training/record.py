@@ -62,8 +62,11 @@ def check_same_experiment(run: RunFolder, config: Config) -> None:
     if not run.config_file.exists():
         raise InputError(f"{run.path}: nothing to resume")
     before, now = flatten(run.config.to_dict()), flatten(config.to_dict())
+    allowed = RESUMABLE_CHANGES
+    if config.train.schedule == "cosine":  # its rates are a function of where it ends
+        allowed = allowed - {"train.epochs"}
     for name, value in now.items():
-        if before[name] != value and name not in RESUMABLE_CHANGES:
+        if before[name] != value and name not in allowed:
             raise InputError(
                 f"{run.path}: was trained with {name} = {before[name]!r}, not {value!r}; a resumed "
                 "run must keep it (use another run folder for another experiment)"

@@ -46,9 +46,15 @@ class RunLog:
             self._board = SummaryWriter(run.path / "tensorboard")
 
     def step(
-        self, progress: Progress, tally: Tally, *, gradient_norm: float, captions_per_second: float
+        self,
+        progress: Progress,
+        tally: Tally,
+        *,
+        gradient_norm: float,
+        captions_per_second: float,
+        **figures: Any,
     ) -> None:
-        """A line on a step: the means of its window, `tally`."""
+        """A line on a step: the means of its window, `tally`, and what else there is to say."""
         self._write(
             progress,
             {
@@ -59,6 +65,7 @@ class RunLog:
                 # Gradients that overflowed fp16: the scaler leaves the step out. JSON has no inf.
                 "gradient_norm": gradient_norm if math.isfinite(gradient_norm) else None,
                 "captions_per_second": round(captions_per_second, 2),
+                **figures,
             },
         )
 
@@ -81,8 +88,9 @@ class RunLog:
             f"epoch {progress.epoch + 1}: train loss {train['loss']:.3f} "
             f"(cross-entropy {train['cross_entropy']:.3f}), validation cross-entropy "
             f"{forced['cross_entropy']:.3f}, top-5 {forced['top5']:.1%}, BLEU-4 "
-            f"{scores['BLEU-4']:.4f}, CIDEr-D {scores['CIDEr-D']:.3f}, {seconds['train']:.0f} s + "
-            f"{seconds['validation']:.0f} s{'  [bold green]best[/]' if entry['best'] else ''}",
+            f"{scores['BLEU-4']:.4f}, CIDEr-D {scores['CIDEr-D']:.3f}{_told(entry)}, "
+            f"{seconds['train']:.0f} s + {seconds['validation']:.0f} s"
+            f"{'  [bold green]best[/]' if entry['best'] else ''}",
             highlight=False,
             soft_wrap=True,
         )
@@ -111,3 +119,14 @@ class RunLog:
         """Bring TensorBoard's file to its end."""
         if self._board:
             self._board.close()
+
+
+def _told(entry: dict[str, Any]) -> str:
+    """What sampled captions earned of late, where there are some."""
+    sampled = entry.get("sampled")
+    if not sampled:
+        return ""
+    return (
+        f", reward {sampled['reward']:.3f}, "
+        f"{sampled['share_ending_in_function_word']:.1%} ending in a function word"
+    )

@@ -16,6 +16,7 @@ import torch
 
 from pictell.config import Config
 from pictell.data.batches import Captions, DecodedPixels, Pictures, StoredFeatures
+from pictell.data.mirroring import may_be_mirrored
 from pictell.data.records import SPLITS, Example, dataset_hash, read_dataset
 from pictell.data.text import Tokenizer, Vocabulary, get_tokenizer
 from pictell.encoders.encoder import Encoder, load_encoder
@@ -23,6 +24,7 @@ from pictell.encoders.features import (
     FeatureStore,
     content_hashes,
     encode_pictures,
+    mirrored_name,
     rows_of,
     store_of,
 )
@@ -39,6 +41,7 @@ class SplitData:
         examples: Its pictures with captions.
         captions: All its captions as numbers.
         pictures: Gives features or pixels by position.
+        free: (captions,) which captions may see their picture mirrored; None where none is.
     """
 
     name: str
@@ -46,6 +49,7 @@ class SplitData:
     captions: Captions
     pictures: Pictures
     tokenizer: Tokenizer
+    free: np.ndarray | None = None
 
     @cached_property
     def references(self) -> list[list[list[str]]]:
@@ -55,7 +59,11 @@ class SplitData:
 
 @dataclass
 class Task:
-    """A data set, its words, and the encoder that looks at its pictures."""
+    """A data set, its words, and the encoder that looks at its pictures.
+
+    Attributes:
+        mirror: Whether training pictures are there mirrored too.
+    """
 
     config: Config
     examples: list[Example]
@@ -63,6 +71,7 @@ class Task:
     vocabulary: Vocabulary
     encoder: Encoder
     store: FeatureStore | None
+    mirror: bool = False
 
     @property
     def data_hash(self) -> str:
@@ -79,12 +88,18 @@ class Task:
         captions = Captions.encode(
             examples, self.tokenizer, self.vocabulary, self.config.data.max_length
         )
-        return SplitData(name, examples, captions, self._pictures(examples), self.tokenizer)
+        mirror = self.mirror and name == "train"
+        pictures = self._pictures(examples, mirror=mirror)
+        free = may_be_mirrored(examples) if mirror else None
+        return SplitData(name, examples, captions, pictures, self.tokenizer, free)
 
-    def _pictures(self, examples: Sequence[Example]) -> Pictures:
+    def _pictures(self, examples: Sequence[Example], *, mirror: bool) -> Pictures:
         if self.store is None:
             return DecodedPixels([e.path for e in examples], self.encoder.transform)
-        return StoredFeatures(self.store.array(), rows_of(self.store, examples))
+        rows = rows_of(self.store, examples)
+        if mirror:
+            rows = np.concatenate([rows, rows_of(self.store, examples, mirrored=True)])
+        return StoredFeatures(self.store.array(), rows)
 
 
 def examples_of(examples: Sequence[Example], split: str, source: str) -> list[Example]:
@@ -102,6 +117,7 @@ def build_task(
     vocabulary: Vocabulary | None = None,
     encoder: Encoder | None = None,
     device: torch.device | None = None,
+    mirror: bool = False,
 ) -> Task:
     """Read the data set, fit or take the vocabulary, load the encoder, encode what is missing.
 
@@ -110,6 +126,7 @@ def build_task(
         vocabulary: Words of an existing run; when None they are fitted on the training captions.
         encoder: The encoder of an existing run; when None the configured one is loaded.
         device: Where pictures are encoded.
+        mirror: Have the training pictures mirrored too.
     """
     examples = read_dataset(Path(config.data.dataset))
     tokenizer = get_tokenizer(config.data.language)
@@ -121,19 +138,45 @@ def build_task(
         encoder = load_encoder(config.encoder)
     if device is not None:
         encoder.to(device)
-    store = None if encoder.trained else encode_examples(config, encoder, examples)
-    return Task(config, examples, tokenizer, vocabulary, encoder, store)
+    store = None if encoder.trained else encode_examples(config, encoder, examples, mirror=mirror)
+    return Task(config, examples, tokenizer, vocabulary, encoder, store, mirror)
 
 
-def encode_examples(config: Config, encoder: Encoder, examples: Sequence[Example]) -> FeatureStore:
-    """Bring the feature store up to date with all pictures of the three splits."""
+def encode_examples(
+    config: Config, encoder: Encoder, examples: Sequence[Example], *, mirror: bool
+) -> FeatureStore:
+    """Bring the feature store up to date with all pictures of the three splits.
+
+    Args:
+        config: Where the store is, and how many processes decode.
+        encoder: The frozen encoder.
+        examples: All pictures.
+        mirror: Those for training mirrored too.
+    """
     store = store_of(config.encoder, encoder)
-    paths = [e.path for e in examples if e.split in SPLITS]
+    _encode_missing(config, encoder, store, [e for e in examples if e.split in SPLITS])
+    if mirror:
+        train = [e for e in examples if e.split == "train"]
+        _encode_missing(config, encoder, store, train, mirrored=True)
+    return store
+
+
+def _encode_missing(
+    config: Config,
+    encoder: Encoder,
+    store: FeatureStore,
+    examples: Sequence[Example],
+    *,
+    mirrored: bool = False,
+) -> None:
+    paths = [e.path for e in examples]
     hashes = content_hashes(paths, store.folder / "hashes.json")
+    if mirrored:
+        hashes = [mirrored_name(content) for content in hashes]
     missing = len(store.missing(hashes))
     if missing:
-        have = len(set(hashes)) - missing
-        console.print(f"encoding {missing:,} pictures into {store.folder} ({have:,} are there)")
+        have, what = len(set(hashes)) - missing, "mirrored pictures" if mirrored else "pictures"
+        console.print(f"encoding {missing:,} {what} into {store.folder} ({have:,} are there)")
         with progress_bar() as bar:
             task = bar.add_task("encode", total=missing, unit="pictures", note="")
             encode_pictures(
@@ -142,9 +185,9 @@ def encode_examples(config: Config, encoder: Encoder, examples: Sequence[Example
                 paths,
                 hashes,
                 workers=config.train.workers,
+                mirrored=mirrored,
                 on_progress=lambda count: bar.advance(task, count),
             )
-    return store
 
 
 def all_positions(split: SplitData, batch_size: int) -> list[np.ndarray]:

@@ -39,7 +39,13 @@ def to_device(tensor: Tensor | None, device: torch.device) -> Tensor | None:
 
 @torch.inference_mode()
 def write_greedy(
-    decoder: Decoder, split: SplitData, encoder: Encoder, device: torch.device, *, max_length: int
+    decoder: Decoder,
+    split: SplitData,
+    encoder: Encoder,
+    device: torch.device,
+    *,
+    max_length: int,
+    repeats: int = 0,
 ) -> list[list[int]]:
     """Greedy captions of all pictures of a split, as word numbers."""
     decoder.eval()
@@ -53,6 +59,7 @@ def write_greedy(
             len(positions),
             max_length=max_length,
             device=device,
+            repeats=repeats,
         )
     return captions
 

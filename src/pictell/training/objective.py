@@ -1,0 +1,129 @@
+"""What training minimises for one batch; the loop knows no more of it than this.
+
+    objective = CrossEntropy(accelerator, decoder, encoder, config.train)
+    objective.begin_epoch(0)
+    loss, tally = objective.loss(batch, window)
+
+Axes: see decoders/base.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from accelerate import Accelerator
+from torch import Tensor
+
+from pictell.config import TrainConfig
+from pictell.data.batches import Batch
+from pictell.decoders.base import Decoder, TeacherForced, targets_of
+from pictell.encoders.encoder import Encoder
+from pictell.training.loss import Tally, loss_sums, smoothing_sum, top5_hits
+from pictell.training.scheduled_sampling import mix_own_words
+from pictell.training.validation import region_features, to_device
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a step of the optimiser sees, over all its batches and processes.
+
+    Attributes:
+        words: Real words, `<end>` included.
+        captions: Captions.
+        pictures: Pictures, those of each batch counted apart.
+    """
+
+    words: int
+    captions: int
+    pictures: int
+
+
+class NotFiniteError(Exception):
+    """A batch gave a number that cannot be learnt from; the message says which."""
+
+
+class Objective(Protocol):
+    """What the loop needs."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before the first step of an epoch (or of what is left of it), counted from 0."""
+        ...
+
+    def loss(self, batch: Batch, window: Window) -> tuple[Tensor, Tally]:
+        """The batch's share of its window's loss, and what is logged of it."""
+        ...
+
+    def figures(self) -> dict[str, Any]:
+        """What a line of the log says beside the tally."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to know."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        ...
+
+
+class CrossEntropy:
+    """The captions of the data, word by word, and the term on attention (see loss.py)."""
+
+    def __init__(
+        self, accelerator: Accelerator, decoder: Decoder, encoder: Encoder, train: TrainConfig
+    ) -> None:
+        self.accelerator, self.decoder, self.encoder = accelerator, decoder, encoder
+        self.train = train
+        self.own_words = 0.0  # probability with which the decoder reads a word of its own
+
+    def begin_epoch(self, epoch: int) -> None:
+        rise = min(1.0, epoch / self.train.scheduled_sampling_epochs)
+        self.own_words = self.train.scheduled_sampling * rise
+
+    def loss(self, batch: Batch, window: Window) -> tuple[Tensor, Tally]:
+        return self.loss_on(self.features(batch), batch, window)
+
+    def features(self, batch: Batch) -> Tensor:
+        """The encoder's cells of the batch's pictures, (P, C, D)."""
+        with self.accelerator.autocast():
+            return region_features(batch.pictures, self.encoder, self.accelerator.device)
+
+    def loss_on(self, features: Tensor, batch: Batch, window: Window) -> tuple[Tensor, Tally]:
+        """As `loss`, for given cells of the batch's pictures."""
+        device, train = self.accelerator.device, self.train
+        targets = targets_of(batch.targets, batch.lengths).to(device)
+        with self.accelerator.autocast():
+            output = self._predict(features, batch)
+        entropy, attention = loss_sums(output, targets, batch.lengths, train.alpha_target)
+        loss = entropy / window.words + train.alpha_c * attention / window.captions
+        tally = Tally(
+            cross_entropy=entropy.item(),
+            top5=top5_hits(output.logits, targets).item(),
+            words=len(targets),
+            regularisation=attention.item(),
+            captions=len(batch.images),
+        )
+        if train.label_smoothing:
+            added = smoothing_sum(output.logits, targets, train.label_smoothing)
+            loss = loss + added / window.words
+            tally.smoothing = added.item()
+        return loss, tally
+
+    def _predict(self, features: Tensor, batch: Batch) -> TeacherForced:
+        device = self.accelerator.device
+        words, owners = batch.inputs.to(device), to_device(batch.owners, device)
+        if self.own_words:
+            words = mix_own_words(
+                self.decoder, features.detach(), words, batch.lengths, owners, self.own_words
+            )
+        return self.decoder.teacher_forced(features, words, batch.lengths, owners)
+
+    def figures(self) -> dict[str, Any]:
+        return {"own_words": self.own_words} if self.train.scheduled_sampling else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}  # all of it follows from the epoch
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert not state

@@ -11,7 +11,7 @@ LENGTHS = torch.tensor([7, 5, 2, 1])
 
 def decoder_and_batch(name: str):
     torch.manual_seed(0)
-    config = DecoderConfig(name=name, embedding_size=4, hidden_size=6, attention_size=5)
+    config = DecoderConfig(name=name, embedding_size=4, hidden_size=6, attention_size=5, heads=2)
     decoder = build_decoder(config, vocab_size=12, feature_size=8, cells=(2, 2), pooled_grid=0)
     words = torch.randint(4, 12, (4, 7))
     words[:, 0] = START

@@ -88,7 +88,8 @@ def test_the_gradient_is_the_estimator_by_hand(name, monkeypatch):
             "decoder": {
                 "name": name,
                 "embedding_size": 4,
-                "hidden_size": 5,
+                "hidden_size": 6,
+                "heads": 2,
                 "attention_size": 3,
                 "activation": "tanh",
             },

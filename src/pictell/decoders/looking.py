@@ -66,7 +66,8 @@ class Pictures(NamedTuple):
     def back(self, look: Look, d_context: Tensor, d_sums: Tensor) -> LookBack:
         """From the gradients of a look's context, (n, D), and attention, (n, L)."""
         n = len(d_context)
-        d_cells = torch.bmm(self.features[:n], d_context[:, :, None])[:, :, 0]  # (n, C)
+        # A row times a matrix: the library is slow at a matrix times a column.
+        d_cells = torch.bmm(d_context[:, None], self.features[:n].transpose(1, 2))[:, 0]  # (n, C)
         d_attention = torch.addmm(d_sums[:n], d_cells, self.pool.t())  # (n, L)
         weighted = look.attention * d_attention
         d_scores = weighted - look.attention * weighted.sum(dim=1, keepdim=True)

@@ -210,6 +210,21 @@ def test_both_readmes_have_the_same_structure_and_link_to_each_other():
         assert f"]({other})" in "\n".join(text_of(page).splitlines()[:5])
 
 
+def test_both_pages_of_results_have_the_same_commands_and_numbers():
+    pages = ["docs/results.md", "docs/results.zh-CN.md"]
+    first, second = (blocks(page, "bash") for page in pages)
+    assert first == second
+    levels = [re.findall(r"^(#+) ", prose(page), re.M) for page in pages]
+    assert levels[0] == levels[1]
+    rows = [re.findall(r"^\|.*\|$", prose(page), re.M) for page in pages]
+    numbers = [[re.findall(r"(?<!top-)(?<!\d)[\d.,]*\d", row) for row in one] for one in rows]
+    assert numbers[0] == numbers[1]
+    assert sum(map(len, numbers[0])) > 100
+    # Hashes and scores of the text too, in whatever order the sentences have them.
+    text = [sorted(re.findall(r"(?<!\d)\.\d{3,}|`\w{12}`", prose(page))) for page in pages]
+    assert text[0] == text[1]
+
+
 # -- pages that follow the code --------------------------------------------------------------------
 
 

@@ -41,8 +41,9 @@ def batch(cells=9) -> tuple[torch.Tensor, torch.Tensor]:
 def attend(attention_weights, x, y, heads, mask=None):
     """torch's own multi-head attention with our weights: output and mean attention of the heads."""
     query, memory, out = attention_weights
-    keys, values = memory.weight.chunk(2)
-    key_bias, value_bias = memory.bias.chunk(2)
+    by_head = memory.weight.view(heads, 2, -1, memory.in_features)  # keys and values, head by head
+    keys, values = by_head.transpose(0, 1).flatten(1, 2)
+    key_bias, value_bias = memory.bias.view(heads, 2, -1).transpose(0, 1).flatten(1)
     return torch.nn.functional.multi_head_attention_forward(
         *(x.transpose(0, 1), y.transpose(0, 1), y.transpose(0, 1)),
         x.shape[-1],

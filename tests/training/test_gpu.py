@@ -7,6 +7,7 @@ import signal
 import pytest
 import torch
 
+from pictell.decoders.base import DECODERS
 from pictell.training.checkpoint import RunFolder
 from pictell.training.loop import InterruptedTraining, Trainer, train
 
@@ -20,7 +21,7 @@ def last_epoch(run: RunFolder) -> dict:
     return json.loads(run.log_file.read_text().splitlines()[-1])
 
 
-@pytest.mark.parametrize("decoder", ["attention", "rnn"])
+@pytest.mark.parametrize("decoder", sorted(DECODERS))
 def test_fp16_is_the_default_and_learns_as_full_precision_does(tmp_path, tiny_config, decoder):
     options = {"decoder": {"name": decoder, "dropout": 0.0}}
     half = train(tiny_config(**options, train={"epochs": 5}), tmp_path / "half")

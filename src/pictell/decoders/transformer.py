@@ -12,7 +12,7 @@ Scores of dot-product attention are linear in the keys, so that they are compute
 and pooled: (P K) q = P (K q). So only the softmax is done for L regions (see encoders/grid.py). The
 layer norm of the cells stands before the pooling, with which it would not commute.
 
-Axes: see base.py; W width (hidden_size), E embedding width, h heads.
+Axes: see base.py; W width (hidden_size), E embedding width, h heads, w = W / h width of a head.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def positions(start: int, count: int, width: int, like: Tensor) -> Tensor:
 
 
 def split_heads(rows: Tensor, heads: int) -> Tensor:
-    """(..., T, W) -> (..., h, T, W / h)."""
+    """(..., T, h w) -> (..., h, T, w)."""
     return rows.unflatten(-1, (heads, -1)).transpose(-3, -2)
 
 
 def join_heads(rows: Tensor) -> Tensor:
-    """(..., h, T, W / h) -> (..., T, W)."""
+    """(..., h, T, w) -> (..., T, h w)."""
     return rows.transpose(-3, -2).flatten(-2)
 
 
@@ -62,7 +62,7 @@ class Layer(nn.Module):
         self.heads = heads
         self.word_norm, self.picture_norm, self.wide_norm = (nn.LayerNorm(width) for _ in range(3))
         self.word_query = nn.Linear(width, width)
-        self.word_memory = nn.Linear(width, 2 * width)  # keys and values
+        self.word_memory = nn.Linear(width, 2 * width)  # keys and values, head by head
         self.word_out = nn.Linear(width, width)
         self.picture_query = nn.Linear(width, width)
         self.picture_memory = nn.Linear(width, 2 * width)
@@ -71,15 +71,23 @@ class Layer(nn.Module):
         self.narrow = nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
+    def remember_words(self, x: Tensor) -> Tensor:
+        """What self-attention reads of words x (B, T, W): keys and values, (B, h, T, 2w)."""
+        return split_heads(self.word_memory(self.word_norm(x)), self.heads)
+
+    def remember_picture(self, cells: Tensor) -> Tensor:
+        """What is read of the pictures' cells (B, C, W): keys and values, (B, h, C, 2w)."""
+        return split_heads(self.picture_memory(cells), self.heads).contiguous()
+
     def read_words(self, x: Tensor, memory: Tensor, *, causal: bool) -> Tensor:
-        """Self-attention: x (..., T, W) over memory (..., T', 2W)."""
+        """Self-attention: x (B, T, W) over words (B, h, T', 2w)."""
         query = split_heads(self.word_query(self.word_norm(x)), self.heads)
-        keys, values = (split_heads(part, self.heads) for part in memory.chunk(2, dim=-1))
+        keys, values = memory.chunk(2, dim=-1)
         read = scaled_dot_product_attention(query, keys, values, is_causal=causal)
         return x + self.dropout(self.word_out(join_heads(read)))
 
     def read_picture(self, x: Tensor, memory: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
-        """Attention over the picture: x (B, T, W) over cells (B, C, 2W).
+        """Attention over the picture: x (B, T, W) over cells (B, h, C, 2w).
 
         Returns:
             x, and the mean attention of the heads, (B, T, L).
@@ -87,10 +95,10 @@ class Layer(nn.Module):
         # The pooling stands between scores and softmax, and the weights are wanted: so no
         # scaled_dot_product_attention here.
         query = split_heads(self.picture_query(self.picture_norm(x)), self.heads)
-        keys, values = (split_heads(part, self.heads) for part in memory.chunk(2, dim=-1))
+        keys, values = memory.chunk(2, dim=-1)
         scores = (query * query.shape[-1] ** -0.5) @ keys.transpose(-1, -2)  # (B, h, T, C)
         attention = (scores @ pool.t()).softmax(dim=-1)  # (B, h, T, L)
-        read = (attention.to(values.dtype) @ pool.to(values.dtype)) @ values  # (B, h, T, W / h)
+        read = (attention.to(values.dtype) @ pool.to(values.dtype)) @ values  # (B, h, T, w)
         x = x + self.dropout(self.picture_out(join_heads(read)))
         return x, attention.mean(dim=1)
 
@@ -130,9 +138,9 @@ class TransformerDecoder(Decoder):
         return x + positions(start, words.shape[-1], x.shape[-1], x)
 
     def _memories(self, features: Tensor) -> tuple[Tensor, ...]:
-        """What each layer reads of the pictures: keys and values of their cells, (B, C, 2W)."""
+        """What each layer reads of the pictures: keys and values of their cells, (B, h, C, 2w)."""
         cells = self.cells(self.regions(features))
-        return tuple(layer.picture_memory(cells) for layer in self._layers())
+        return tuple(layer.remember_picture(cells) for layer in self._layers())
 
     def _layers(self) -> list[Layer]:
         return list(self.layers)  # type: ignore[arg-type]
@@ -144,7 +152,7 @@ class TransformerDecoder(Decoder):
         x = self._embed(words, 0)  # (B, T, W)
         # Padding stands at the end, where no real word looks.
         for layer, memory in zip(self._layers(), memories, strict=True):
-            x = layer.read_words(x, layer.word_memory(layer.word_norm(x)), causal=True)
+            x = layer.read_words(x, layer.remember_words(x), causal=True)
             x, attention = layer.read_picture(x, memory, self.pool)
             x = layer.think(x)
         real = torch.arange(words.shape[1])[None] < lengths[:, None]  # (B, T)
@@ -153,17 +161,22 @@ class TransformerDecoder(Decoder):
         return TeacherForced(self.vocabulary(x), sums)
 
     def start(self, features: Tensor) -> State:
-        nothing = features.new_zeros(len(features), 1, 0, 2 * self.config.hidden_size)
+        heads = self.config.heads
+        nothing = features.new_zeros(
+            len(features), 1, heads, 0, 2 * self.config.hidden_size // heads
+        )
         return State(self._memories(features), (nothing,) * len(self.layers))
 
     def step(self, state: State, words: Tensor) -> Step:
-        x = self._embed(words[..., None], state.beams[0].shape[2])  # (B, K, 1, W)
-        caches = []  # keys and values of the words so far, (B, K, T, 2W)
+        images, beams = words.shape
+        x = self._embed(words.reshape(-1, 1), state.beams[0].shape[3])  # (B * K, 1, W)
+        caches = []  # keys and values of the words so far, (B, K, h, T, 2w)
         for layer, memory, cache in zip(self._layers(), state.images, state.beams, strict=True):
-            caches.append(torch.cat([cache, layer.word_memory(layer.word_norm(x))], dim=2))
-            x = layer.read_words(x, caches[-1], causal=False)
+            new = torch.cat([cache.flatten(0, 1), layer.remember_words(x)], dim=2)
+            x = layer.read_words(x, new, causal=False)
             # Beams stand where words stand in training: each reads the picture by itself.
-            read, attention = layer.read_picture(x[:, :, 0], memory, self.pool)
-            x = layer.think(read)[:, :, None]
-        logits = self.vocabulary(self.norm(x[:, :, 0]))
+            x, attention = layer.read_picture(x.view(images, beams, -1), memory, self.pool)
+            x = layer.think(x).view(images * beams, 1, -1)
+            caches.append(new.unflatten(0, (images, beams)))
+        logits = self.vocabulary(self.norm(x)).view(images, beams, -1)
         return Step(logits, State(state.images, tuple(caches)), attention)

@@ -8,14 +8,15 @@ import torch
 
 from pictell.config import Config
 from pictell.training.loop import InterruptedTraining, Trainer, train
+from pictell.training.update import Update
 
 config, out = Config.load(sys.argv[1]), Path(sys.argv[2])
 rank = int(os.environ["RANK"])
 gradients: list[torch.Tensor] = []
-sum_gradients, step = Trainer._sum_gradients, Trainer._step
+sum_gradients, step = Update._sum_gradients, Trainer._step
 
 
-def keep_gradients(self: Trainer) -> None:
+def keep_gradients(self: Update) -> None:
     sum_gradients(self)
     gradients.append(torch.cat([p.grad.flatten() for p in self.parameters]))  # type: ignore[union-attr]
 
@@ -26,7 +27,7 @@ def interrupt_one(self: Trainer, window, batches) -> None:
         self._interrupted = True
 
 
-Trainer._sum_gradients = keep_gradients
+Update._sum_gradients = keep_gradients
 train(config, out / "run")
 torch.save(gradients, out / f"gradients_{rank}.pt")
 

@@ -162,7 +162,7 @@ def gradients_of(monkeypatch, config: Config, folder: Path) -> list[torch.Tensor
     original = Trainer._update
 
     def update(self):
-        found.append(torch.cat([p.grad.flatten() for p in self.parameters]).clone())
+        found.append(torch.cat([p.grad.flatten() for p in self.update.parameters]).clone())
         return original(self)
 
     with monkeypatch.context() as patch:

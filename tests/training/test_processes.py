@@ -67,7 +67,7 @@ def test_two_processes_sum_to_the_gradient_of_one(tmp_path, tiny_config, monkeyp
     original = Trainer._update
 
     def update(self):
-        expected.append(torch.cat([p.grad.flatten() for p in self.parameters]))
+        expected.append(torch.cat([p.grad.flatten() for p in self.update.parameters]))
         return original(self)
 
     monkeypatch.setattr(Trainer, "_update", update)

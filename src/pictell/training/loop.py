@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import nn
 
 from pictell.config import Config
 from pictell.data.batches import Batch, epoch_batches, epoch_picture_batches, load_batches
@@ -32,19 +31,17 @@ from pictell.files import write_text
 from pictell.machine import PeakMemory
 from pictell.metrics import score_captions
 from pictell.progress import console, progress_bar
-from pictell.training.averaging import WeightAverage
 from pictell.training.checkpoint import RunFolder
 from pictell.training.early_stopping import EarlyStopping
 from pictell.training.loss import Tally
 from pictell.training.objective import CrossEntropy, NotFiniteError, Objective, Window
-from pictell.training.optimizer import build_optimizer
 from pictell.training.record import check_same_experiment, check_same_inputs, describe_run
 from pictell.training.rewards import CaptionRewards
 from pictell.training.run_log import Progress, RunLog
-from pictell.training.schedule import LearningRates
 from pictell.training.self_critical import SelfCritical
 from pictell.training.start import FirstWeights
 from pictell.training.task import SplitData, Task, build_task
+from pictell.training.update import Update
 from pictell.training.validation import teacher_forced_captions, write_greedy
 
 COMPILE_FROM = 2_000  # batches; fewer save less time than compiling takes
@@ -149,21 +146,15 @@ class Trainer:
         ).to(self.device)
         if first is not None:
             first.load_into(self.decoder, self.encoder)
-        self.parameters: list[nn.Parameter] = [*self.decoder.parameters(), *self.encoder.trained]
-        self.optimizer = accelerator.prepare(
-            build_optimizer(config.train, self.decoder, self.encoder)
-        )
-        self.average = WeightAverage(
-            [self.decoder, self.encoder] if self.encoder.trained else [self.decoder],
-            config.train.ema,
-        )
         self.stopping = EarlyStopping(config.train.patience)
         self.progress = Progress()
         self.memory = PeakMemory()
         self.train_split, self.val_split = task.split("train"), task.split("val")
         self.objective = self._objective()
         self.views = self._views(0)
-        self.rates = LearningRates(config.train, self.optimizer, len(self._windows(0)))
+        self.update = Update(
+            config.train, accelerator, self.decoder, self.encoder, len(self._windows(0))
+        )
         if config.train.compile and self._batches_planned() >= COMPILE_FROM:
             self.decoder.compile_loops()
         self._interrupted = False
@@ -295,39 +286,8 @@ class Trainer:
         )
 
     def _update(self) -> float:
-        """Sum gradients over processes, clip, step; returns the gradient's norm before clipping."""
-        if self.accelerator.num_processes > 1:
-            self._sum_gradients()
-        self.accelerator.unscale_gradients(self.optimizer)
-        norm = self._clip()
-        self.rates.set(step=self.progress.step, epoch=self.progress.epoch)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.average.update()
-        return norm
-
-    def _clip(self) -> float:
-        """Limit the gradients; returns their norm before."""
-        train = self.config.train
-        norm = float(nn.utils.get_total_norm(self.gradients()))
-        if train.clip and train.clip_by == "value":
-            nn.utils.clip_grad_value_(self.parameters, train.clip)
-        elif train.clip and norm > train.clip:  # below it nothing is multiplied by one
-            for gradient in self.gradients():
-                gradient.mul_(train.clip / norm)
-        return norm
-
-    def gradients(self) -> list[torch.Tensor]:
-        """Of all parameters that have one."""
-        return [p.grad for p in self.parameters if p.grad is not None]
-
-    def _sum_gradients(self) -> None:
-        """A process without a batch in the last window has no gradient: it adds zeros."""
-        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
-        flat = self._sum(torch.cat([g.flatten() for g in gradients]))
-        parts = flat.split([p.numel() for p in self.parameters])
-        for parameter, part in zip(self.parameters, parts, strict=True):
-            parameter.grad = part.view_as(parameter)
+        """A step of the optimiser; returns the gradient's norm before clipping."""
+        return self.update.step(step=self.progress.step, epoch=self.progress.epoch)
 
     def _sum(self, value: torch.Tensor) -> torch.Tensor:
         """The sum over processes."""
@@ -347,9 +307,9 @@ class Trainer:
     def _end_epoch(self) -> None:
         progress = self.progress
         started = time.monotonic()
-        with self.average.applied():
+        with self.update.average.applied():
             best = self._validate_and_keep()
-        self.rates.end_epoch(better=best)
+        self.update.rates.end_epoch(better=best)
         progress.total_seconds += time.monotonic() - started
         progress.epoch += 1
         progress.window, progress.seconds, progress.tally = 0, 0.0, Tally()
@@ -476,16 +436,12 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         progress = {**vars(self.progress), "tally": vars(self.progress.tally)}
-        scaler = self.accelerator.scaler
         self.run.save_state(
             {
                 "decoder": self.decoder.state_dict(),
                 "encoder": self.encoder.backbone.state_dict() if self.encoder.trained else {},
-                "optimizer": self.optimizer.state_dict(),
-                "rates": self.rates.state_dict(),
-                "average": self.average.state_dict(),
+                **self.update.state_dict(),
                 "objective": self.objective.state_dict(),
-                "scaler": scaler.state_dict() if scaler is not None else {},
                 "stopping": vars(self.stopping),
                 "progress": progress,
                 "random": torch.get_rng_state(),
@@ -498,12 +454,8 @@ class Trainer:
         self.decoder.load_state_dict(state["decoder"])
         if self.encoder.trained:
             self.encoder.backbone.load_state_dict(state["encoder"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.rates.load_state_dict(state["rates"])
-        self.average.load_state_dict(state["average"])
+        self.update.load_state_dict(state)
         self.objective.load_state_dict(state["objective"])
-        if self.accelerator.scaler is not None and state["scaler"]:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
         patience = self.config.train.patience
         self.stopping = EarlyStopping(**{**state["stopping"], "patience": patience})
         progress = dict(state["progress"])

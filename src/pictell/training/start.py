@@ -19,6 +19,7 @@ from pictell.training.checkpoint import RunFolder
 _SAME = (
     "decoder.name",
     "decoder.activation",
+    "decoder.tied_embedding",
     "encoder.name",
     "encoder.pooled_grid",
     "data.language",

@@ -189,9 +189,9 @@ def _encode(arguments: list[str]) -> None:
 
     from pictell.data.records import read_dataset
     from pictell.encoders.encoder import load_encoder
-    from pictell.training.task import encode_examples
+    from pictell.training.task import encode_examples, used_examples
 
-    examples = read_dataset(Path(config.data.dataset))
+    examples = used_examples(config, read_dataset(Path(config.data.dataset)))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = load_encoder(config.encoder).to(device)
     store = encode_examples(config, encoder, examples)

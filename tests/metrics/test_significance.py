@@ -159,7 +159,7 @@ def test_bad_input():
         bootstrap_interval(metric, level=95)
 
 
-# -- several runs of each ---------------------------------------------------------------------------
+# -- several runs of each --------------------------------------------------------------------------
 
 
 def simulated_runs(generator, *, runs, mean, pictures, seed_spread, own=0.3):

@@ -16,7 +16,7 @@ LAYERS = [
     {"cli", "__main__"},
     {"serve", "report", "ablate", "bench"},
     {"attention", "captioning", "compare", "comparison", "evaluate"},
-    {"captioner", "caption_files", "caption_table", "occlusion", "training"},
+    {"captioner", "caption_files", "caption_table", "ensemble", "occlusion", "training"},
     {"decoders", "encoders"},
     {"data"},
     {"config"},

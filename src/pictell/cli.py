@@ -222,11 +222,17 @@ def _train(arguments: list[str]) -> int:
 def _evaluate(arguments: list[str]) -> None:
     parser = _parser(
         "evaluate",
-        "RUN [--split SPLIT] [--beam K ...] [--attention]",
+        "RUN [RUN ...] [--split SPLIT] [--beam K ...] [--attention] [--ensemble --out FOLDER]",
         "Caption a split with a trained run, then score the captions. Writes "
         "RUN/evaluation/SPLIT-beamK/predictions.jsonl and scores.json.",
     )
-    parser.add_argument("run", type=str, help="a run folder")
+    parser.add_argument("runs", type=str, nargs="+", help="run folders, evaluated one by one")
+    parser.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="let the runs write together: the mean of their probabilities at each word",
+    )
+    parser.add_argument("--out", type=str, help="folder for the results of an ensemble")
     parser.add_argument("--split", type=str, default="test", help="train, val or test")
     parser.add_argument("--beam", type=int, nargs="+", default=[1, 3, 5], help="beam widths")
     parser.add_argument("--length_penalty", type=float, help="replaces the config's")
@@ -246,29 +252,35 @@ def _evaluate(arguments: list[str]) -> None:
         help="pictures of the deletion check, about twenty encoder passes each; 0 leaves it out",
     )
     options = parser.parse_args(arguments)
+    _check_ensemble_options(options)
     from pictell.attention.measure import AttentionSettings
-    from pictell.evaluate import evaluate, print_scores
+    from pictell.evaluate import evaluate, evaluate_ensemble, print_scores
     from pictell.training.checkpoint import RunFolder
 
+    names = ("split", "length_penalty", "weights", "dataset", "overwrite")
+    how = {"beams": options.beam, **{name: options[name] for name in names}}
+    if options.ensemble:
+        print_scores(evaluate_ensemble(options.runs, Path(options.out), **how))
+        return
     settings = AttentionSettings(deletion_pictures=options.deletion_pictures)
-    print_scores(
-        evaluate(
-            RunFolder.open(options.run),
-            split=options.split,
-            beams=options.beam,
-            length_penalty=options.length_penalty,
-            weights=options.weights,
-            dataset=options.dataset,
-            overwrite=options.overwrite,
-            attention=settings if options.attention else None,
-        )
-    )
+    attention = settings if options.attention else None
+    for run in [RunFolder.open(run) for run in options.runs]:
+        print_scores(evaluate(run, attention=attention, **how))
+
+
+def _check_ensemble_options(options: Any) -> None:
+    if options.ensemble and not options.out:
+        raise InputError("--ensemble needs --out FOLDER: its results belong to no single run")
+    if options.out and not options.ensemble:
+        raise InputError("--out is for --ensemble; results of a run are kept in its own folder")
+    if options.ensemble and options.attention:
+        raise InputError("--attention is measured of single runs; leave it or --ensemble out")
 
 
 def _caption(arguments: list[str]) -> int:
     parser = _parser(
         "caption",
-        "RUN PICTURE_OR_FOLDER ... [options]",
+        "RUN PICTURE_OR_FOLDER ... [--ensemble RUN ...] [options]",
         "Caption pictures. Prints a line a picture: its file and the caption.",
     )
     parser.add_argument("run", type=str, help="a run folder")
@@ -295,6 +307,13 @@ def _caption(arguments: list[str]) -> int:
         "--attention_folder", type=str, default=".", help="where --attention writes"
     )
     parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoder")
+    parser.add_argument(
+        "--ensemble",
+        type=str,
+        nargs="+",
+        default=[],
+        help="further runs, which write together with RUN: the mean of their probabilities",
+    )
     options = parser.parse_args(arguments)
     if options.out and options.sidecar:
         raise InputError("--out and --sidecar exclude each other; run once with each")
@@ -302,7 +321,7 @@ def _caption(arguments: list[str]) -> int:
     from pictell.captioning import Captioning
 
     captioning = Captioning(
-        options.run,
+        [options.run, *options.ensemble],
         find_pictures(options.pictures),
         search={k: options[k] for k in ("beam", "length_penalty", "max_length")},
         batch_size=options.batch_size,

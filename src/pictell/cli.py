@@ -374,6 +374,13 @@ def _compare(arguments: list[str]) -> int:
     parser.add_argument("models", type=str, nargs="+", help="YAML files or run folders")
     parser.add_argument("--out", type=str, required=True, help="folder to write into")
     parser.add_argument("--split", type=str, default="test", help="split to compare on")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        help="train each YAML file with this many seeds, in run folders named _seedN; runs that "
+        "differ in the seed alone make one statement, with the spread over seeds",
+    )
     parser.add_argument("--beam", type=int, nargs="+", default=[1, 3, 5], help="beam widths")
     parser.add_argument("--length_penalty", type=float, help="replaces the configs'")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples")
@@ -393,6 +400,7 @@ def _compare(arguments: list[str]) -> int:
             split=options.split,
             beams=options.beam,
             length_penalty=options.length_penalty,
+            seeds=options.seeds,
             **_description_options(options),
         )
     except InterruptedTraining as stopped:

@@ -8,6 +8,7 @@ Stages meet at files: everything here is read from run.json, log.jsonl and the e
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -114,7 +115,7 @@ def describe_model(
     return {
         "name": entrant.name,
         "run": str(run.path),
-        "command": f"pictell train {entrant.source if entrant.trainable else run.config_file}",
+        "command": shlex.join(["pictell", *entrant.command]),
         "config": run.config.to_dict(),
         "trained_on_sha256": info["data"]["sha256"],
         "data_sha256": result["protocol"]["data_sha256"],

@@ -22,7 +22,7 @@ from pictell.training.loop import InterruptedTraining
 
 def training_command(entrant: Entrant) -> list[str]:
     """The command that trains an entrant from where it stands."""
-    command = [sys.executable, "-m", "pictell", "train", str(entrant.source)]
+    command = [sys.executable, "-m", "pictell", *entrant.command]
     if entrant.run.state_file.exists():
         return [*command, "--resume"]
     if entrant.run.info_file.exists():  # it was stopped before its first save: nothing is lost

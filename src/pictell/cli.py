@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ Train, compare, explain and ship image-captioning models.
   train      train a decoder; writes a run folder
   evaluate   caption a split with a trained run and score the captions
   compare    two or more runs side by side, with statistics; trains what is missing
+  ablate     a study: what each variation of an experiment brings, in score, time and memory
   report     one run, or several side by side, as a page to read; trains nothing
   caption    caption a picture or a folder of pictures
   serve      a web page and an HTTP API for one or more runs
@@ -412,6 +414,63 @@ def _compare(arguments: list[str]) -> int:
     return 0
 
 
+def _ablate(arguments: list[str]) -> int:
+    parser = _parser(
+        "ablate",
+        "STUDY [--size screening|full] [--jobs N] [--out FOLDER] [options]",
+        "Train a base experiment and its variations, score their captions, and tell what each "
+        "brings: difference of score with its interval, time, memory. Goes on where it was "
+        "stopped. Writes OUT/SIZE/study.json, table.md, forest.svg and forest.png. A variation "
+        "that fails is recorded, the others go on, and the exit code is 1.",
+    )
+    parser.add_argument("study", type=str, help="a YAML file with a base and its variations")
+    parser.add_argument(
+        "--size",
+        type=str,
+        default="screening",
+        help="screening (small, scored on validation) or full (scored on test)",
+    )
+    parser.add_argument("--out", type=str, help="folder to write into; runs/NAME if not given")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
+    parser.add_argument(
+        "--variations",
+        type=str,
+        nargs="+",
+        default=[],
+        help="train these and the base alone; others are told of if they were trained before",
+    )
+    parser.add_argument(
+        "--trained_only", action="store_true", help="train nothing; tell of what is trained"
+    )
+    parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap samples")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    options = parser.parse_args(arguments)
+    from pictell.ablate.run import ablate, failed
+    from pictell.ablate.table import print_study
+    from pictell.training.loop import InterruptedTraining
+
+    file = Path(options.study)
+    out = Path(options.out) if options.out else Path("runs") / file.stem
+    try:
+        record = ablate(
+            file,
+            out,
+            size=options.size,
+            jobs=options.jobs,
+            names=options.variations,
+            trained_only=options.trained_only,
+            resamples=options.resamples,
+            seed=options.seed,
+            command=shlex.join(["pictell", "ablate", *arguments]),
+        )
+    except InterruptedTraining as stopped:
+        print(f"pictell ablate: {stopped}", file=sys.stderr)
+        return 130
+    print_study(record)
+    print(f"\n{out / options.size}: study.json, table.md, forest.svg, forest.png")
+    return 1 if failed(record) else 0
+
+
 def _report(arguments: list[str]) -> None:
     parser = _parser(
         "report",
@@ -568,6 +627,7 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "compare": _compare,
+    "ablate": _ablate,
     "report": _report,
     "caption": _caption,
     "serve": _serve,

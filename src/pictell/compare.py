@@ -22,9 +22,10 @@ models are compared with the first. OUT/comparison.json holds every number that 
     models                  for each: name, run, command, config, vocabulary (words), decoder and
                             encoder (name, parameters, ...), data_sha256, trained_on_sha256,
                             model_sha256
-        training            epochs, best_epoch, selected_by, best_score, seconds, peak_memory_mb,
-                            precision, processes, pictures, captions; epoch_seconds,
-                            validation_seconds and captions_per_second as median, low, high, count
+        training            epochs, best_epoch, selected_by, best_score, seconds, seconds_to_best
+                            (with validation), peak_memory_mb, precision, processes, pictures,
+                            captions; epoch_seconds, validation_seconds and captions_per_second as
+                            median, low, high, count
         curves              epoch, train and val: lists with one value per epoch
         validation          loss, cross_entropy, regularisation, top5 and scores of the best epoch
         teacher_forced      the same of the split, and perplexity, alpha_c

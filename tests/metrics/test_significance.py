@@ -5,6 +5,7 @@ import pytest
 
 from pictell.errors import InputError
 from pictell.metrics import (
+    Spread,
     bleu,
     bootstrap_interval,
     bootstrap_over_runs,
@@ -230,4 +231,18 @@ def test_holm_by_hand():
 
 
 def test_spread_of_runs():
-    assert pooled_spread([[1.0, 3.0], [5.0]]) == pytest.approx(np.sqrt(2))
+    spread = pooled_spread([[1.0, 3.0], [5.0], [2.0, 3.0, 4.0]])  # squares 2, 0 and 2
+    assert spread.deviation == pytest.approx(np.sqrt(4 / 3))
+    assert spread.freedom == 3
+
+
+def test_a_spread_that_is_known_better_narrows_the_interval():
+    metrics = [[mean_metric("mean", np.full(9, level + c)) for c in (0, 1)] for level in (5, 8)]
+    own = bootstrap_over_runs(*metrics, resamples=20_000)
+    known = bootstrap_over_runs(
+        *metrics, resamples=20_000, spread=Spread(np.sqrt(0.5), freedom=1000)
+    )
+    assert own.run_error == pytest.approx(known.run_error) == pytest.approx(np.sqrt(0.5))
+    # Quantiles of t with 2 and with many degrees of freedom.
+    assert (own.high - own.low) / 2 == pytest.approx(4.30 * np.sqrt(0.5), rel=0.08)
+    assert (known.high - known.low) / 2 == pytest.approx(1.96 * np.sqrt(0.5), rel=0.04)

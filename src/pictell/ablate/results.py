@@ -26,7 +26,7 @@ from pictell.config import SearchConfig
 from pictell.data.text import get_tokenizer
 from pictell.errors import InputError
 from pictell.evaluate import evaluate, evaluate_ensemble, evaluation_folder, score_predictions
-from pictell.metrics import Metric, holm
+from pictell.metrics import Metric, Spread, holm, pooled_spread
 from pictell.progress import console
 
 SCORES = ("CIDEr-D", "BLEU-4")  # the ones that differences are told of
@@ -67,12 +67,46 @@ def results_of(
         for name, planned in plan.planned.items()
     }
     base = measured[BASE]
+    spreads = _Spreads.of(plan, measured)
     records = [
-        _record(planned, measured[name], base, resamples=resamples, seed=seed)
+        _record(planned, measured[name], base, spreads, resamples=resamples, seed=seed)
         for name, planned in plan.planned.items()
     ]
     _correct(records)
     return records
+
+
+@dataclass(frozen=True)
+class _Spreads:
+    """How scores spread over seeds, by score: Spread, or None where each has one seed.
+
+    Two or three seeds hardly tell their spread; all trainings of a study together do. What the
+    search changes in a training spreads much less, and is taken together by itself.
+    """
+
+    of_trainings: dict[str, Spread | None]
+    of_decoding: dict[str, Spread | None]
+
+    @classmethod
+    def of(cls, plan: Plan, measured: Mapping[str, _Measured]) -> _Spreads:
+        base = measured[BASE].metrics
+        trained: dict[str, list[list[float]]] = {name: [] for name in SCORES}
+        decoded: dict[str, list[list[float]]] = {name: [] for name in SCORES}
+        for variation, planned in plan.planned.items():
+            found = measured[variation].metrics
+            for name in SCORES:
+                scores = {seed: metrics[name].corpus for seed, metrics in found.items()}
+                if planned.kind in ("base", "training"):
+                    trained[name].append(list(scores.values()))
+                elif planned.kind == "decoding":
+                    differences = [s - base[seed][name].corpus for seed, s in scores.items()]
+                    decoded[name].append(differences)
+        return cls(*({n: _pooled(groups[n]) for n in SCORES} for groups in (trained, decoded)))
+
+
+def _pooled(groups: Sequence[Sequence[float]]) -> Spread | None:
+    several = [scores for scores in groups if len(scores) > 1]
+    return pooled_spread(several) if several else None
 
 
 def _measure(planned: Planned, folder: Path, size: Size, failures: Failures) -> _Measured:
@@ -141,7 +175,13 @@ def _cost(planned: Planned, runs: Sequence[Entrant], result: Mapping[str, Any]) 
 
 
 def _record(
-    planned: Planned, found: _Measured, base: _Measured, *, resamples: int, seed: int
+    planned: Planned,
+    found: _Measured,
+    base: _Measured,
+    spreads: _Spreads,
+    *,
+    resamples: int,
+    seed: int,
 ) -> dict[str, Any]:
     return {
         "name": planned.variation.name,
@@ -156,7 +196,7 @@ def _record(
         "runs": [str(run.run.path) for runs in planned.runs.values() for run in runs],
         "scores": _scores(found) if found.metrics else {},
         "cost": _mean_cost(found) if found.costs else {},
-        "differences": _differences(planned, found, base, resamples=resamples, seed=seed),
+        "differences": _differences(planned, found, base, spreads, resamples=resamples, seed=seed),
     }
 
 
@@ -202,18 +242,20 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _differences(
-    planned: Planned, found: _Measured, base: _Measured, **how: int
+    planned: Planned, found: _Measured, base: _Measured, spreads: _Spreads, **how: int
 ) -> dict[str, dict[str, Any]]:
     """By score the variation minus the base, with what `difference_over_runs` tells."""
     if planned.kind == "base" or not (found.metrics and base.metrics):
         return {}
-    same = planned.kind == "decoding" and set(found.metrics) <= set(base.metrics)
+    same = planned.kind == "decoding"
     seeds = sorted(found.metrics) if same else sorted(base.metrics)
+    spread = spreads.of_decoding if same else spreads.of_trainings
     return {
         name: difference_over_runs(
             [base.metrics[seed][name] for seed in seeds],
             [found.metrics[seed][name] for seed in sorted(found.metrics)],
             same_runs=same,
+            spread=spread[name],
             **how,
         )
         for name in SCORES

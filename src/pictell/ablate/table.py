@@ -156,12 +156,11 @@ def _escaped(text: str) -> str:
 def print_study(study: Mapping[str, Any]) -> None:
     """The same to standard output."""
     out = Console()
-    table = Table(title=f"{study['size']} of {study['study']}", title_justify="left")
-    for head in HEADS:
-        table.add_column(head, justify="left" if head in ("variation", "verdict") else "right")
-    for row in rows_of(study):
-        table.add_row(*(escape(cell) for cell in row))
-    out.print(table)
+    rows = rows_of(study)
+    title = f"{study['size']} of {study['study']}"
+    for part in ((0, 1, 2, 5), (0, 3, 4), (0, *range(6, len(HEADS)))):  # all are too wide
+        out.print(_console_table(rows, part, title))
+        title = ""
     for note in notes_of(study):
         out.print(note, highlight=False, markup=False)
     for line in failures_of(study):
@@ -169,3 +168,14 @@ def print_study(study: Mapping[str, Any]) -> None:
     out.print("\nclaims of the starting report")
     for claim in study["claims"]:
         out.print(f"  {claim['sentence']}", highlight=False, markup=False)
+
+
+def _console_table(rows: Sequence[Sequence[str]], columns: Sequence[int], title: str) -> Table:
+    table = Table(title=title or None, title_justify="left")
+    for column in columns:
+        left = HEADS[column] in ("variation", "verdict")
+        table.add_column(HEADS[column], justify="left" if left else "right", overflow="fold")
+    for row in rows:
+        if any(row[column] for column in columns[1:]):
+            table.add_row(*(escape(row[column]) for column in columns))
+    return table

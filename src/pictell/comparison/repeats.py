@@ -23,7 +23,7 @@ from pictell.comparison.models import Scored
 from pictell.comparison.pair import Claim, Pair
 from pictell.comparison.settings import experiments_of
 from pictell.comparison.wording import number, p_text, percent, signed
-from pictell.metrics import Metric, bootstrap_over_runs, pooled_spread, runs_needed
+from pictell.metrics import Metric, Spread, bootstrap_over_runs, pooled_spread, runs_needed
 from pictell.translations import Language
 
 POWER = 0.8
@@ -107,17 +107,23 @@ def _spread(metrics: Sequence[Metric]) -> dict[str, float | None]:
 
 
 def difference_over_runs(
-    first: Sequence[Metric], second: Sequence[Metric], **how: Any
+    first: Sequence[Metric],
+    second: Sequence[Metric],
+    *,
+    spread: Spread | None = None,
+    **how: Any,
 ) -> dict[str, Any]:
     """The fields of `RunsBootstrap`, `spread` over seeds (null of one run each) and `needed`."""
-    found = bootstrap_over_runs(first, second, **how)
     scores = [[metric.corpus for metric in metrics] for metrics in (first, second)]
-    known = len(first) + len(second) > 2
-    spread = pooled_spread(scores) if known else None
+    if spread is None and len(first) + len(second) > 2:
+        spread = pooled_spread(scores)
+    found = bootstrap_over_runs(first, second, spread=spread, **how)
     needed = None
     if spread is not None and found.difference != 0:
-        needed = runs_needed(found.difference, spread, fixed_error=found.picture_error, power=POWER)
-    return {**vars(found), "spread": spread, "needed": needed}
+        needed = runs_needed(
+            found.difference, spread.deviation, fixed_error=found.picture_error, power=POWER
+        )
+    return {**vars(found), "spread": spread and spread.deviation, "needed": needed}
 
 
 def repeat_claims(

@@ -58,6 +58,14 @@ class PairedBootstrap:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Standard deviation of a score over seeds, and the degrees of freedom that it rests on."""
+
+    deviation: float
+    freedom: int
+
+
+@dataclass(frozen=True)
 class RunsBootstrap(PairedBootstrap):
     """The difference b - a of the mean scores of several runs of each of two methods.
 
@@ -122,6 +130,7 @@ def bootstrap_over_runs(
     metrics_b: Sequence[Metric],
     *,
     same_runs: bool = False,
+    spread: Spread | None = None,
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -139,6 +148,8 @@ def bootstrap_over_runs(
         metrics_b: Of the second, on the same pictures.
         same_runs: Whether the two are the same trainings, in the same order, used in two ways (two
             beam widths): then the spread is that of the differences of each training.
+        spread: Of a run's score over seeds (of a training's difference with `same_runs`), where
+            more is known of it than these runs tell.
         resamples: How many.
         seed: Of the resamples.
         level: Of the interval.
@@ -152,7 +163,7 @@ def bootstrap_over_runs(
     first = len(metrics_a)
     over_pictures = scores[first:].mean(axis=0) - scores[:first].mean(axis=0)
     scores_a, scores_b = ([m.corpus for m in part] for part in (metrics_a, metrics_b))
-    error, freedom = _error_of_runs(scores_a, scores_b, same_runs)
+    error, freedom = _error_of_runs(scores_a, scores_b, same_runs, spread)
     differences = over_pictures
     if freedom:
         drawn = np.random.default_rng([seed, first]).standard_t(freedom, size=resamples)
@@ -175,26 +186,26 @@ def bootstrap_over_runs(
 
 
 def _error_of_runs(
-    scores_a: Sequence[float], scores_b: Sequence[float], same_runs: bool
+    scores_a: Sequence[float], scores_b: Sequence[float], same_runs: bool, spread: Spread | None
 ) -> tuple[float, int]:
     """Standard error of the difference of two means over runs, and its degrees of freedom."""
     if min(len(scores_a), len(scores_b)) < 2:
         return 0.0, 0
     if same_runs:
-        differences = np.subtract(scores_b, scores_a)
-        return float(differences.std(ddof=1)) / math.sqrt(len(differences)), len(differences) - 1
-    freedom = len(scores_a) + len(scores_b) - 2
-    spread = pooled_spread([scores_a, scores_b])
-    return spread * math.sqrt(1 / len(scores_a) + 1 / len(scores_b)), freedom
+        spread = spread or pooled_spread([np.subtract(scores_b, scores_a)])
+        return spread.deviation / math.sqrt(len(scores_a)), spread.freedom
+    spread = spread or pooled_spread([scores_a, scores_b])
+    return spread.deviation * math.sqrt(1 / len(scores_a) + 1 / len(scores_b)), spread.freedom
 
 
-def pooled_spread(groups: Sequence[Sequence[float]]) -> float:
-    """Standard deviation of scores over runs, from the runs of several methods; needs two of one.
+def pooled_spread(groups: Sequence[Sequence[float] | np.ndarray]) -> Spread:
+    """How scores spread over seeds, from the runs of several methods; needs two runs of one.
 
     Methods that are trained alike spread alike; together they tell their spread better.
     """
     squares = sum(float(np.var(scores)) * len(scores) for scores in groups)
-    return math.sqrt(squares / sum(len(scores) - 1 for scores in groups))
+    freedom = sum(len(scores) - 1 for scores in groups)
+    return Spread(math.sqrt(squares / freedom), freedom)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

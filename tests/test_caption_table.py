@@ -135,10 +135,10 @@ def test_captions_of_two_models_do_not_mix(tmp_path, paths):
 def test_settings_tell_models_and_searches_apart(trained_runs):
     run = RunFolder.open(trained_runs / "rnn")
     search = run.config.search
-    same = made_by(run, search)
+    same = made_by([run], search)
     assert same == json.loads(json.dumps(same))
-    assert same != made_by(run, replace(search, beam=search.beam + 1))
-    assert same != made_by(RunFolder.open(trained_runs / "attention"), search)
+    assert same != made_by([run], replace(search, beam=search.beam + 1))
+    assert same != made_by([RunFolder.open(trained_runs / "attention")], search)
 
 
 def test_a_finished_table_is_kept(tmp_path, paths):

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import pictell
+from pictell.ablate.study import Study
 from pictell.cli import VERBS, main
 from pictell.config import Config, known_options
 from pictell.data.prepare import Kind
@@ -117,9 +118,20 @@ def test_config_files_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_experiments_that_are_shown_are_valid(page):
+def test_experiments_and_studies_that_are_shown_are_valid(page, tmp_path):
     for block in blocks(page, "yaml"):
-        Config.from_dict(yaml.safe_load(block), page)
+        values = yaml.safe_load(block)
+        if "variations" in values:
+            (tmp_path / values["base"]).write_text("{}")
+            (tmp_path / "study.yaml").write_text(block)
+            Study.load(tmp_path / "study.yaml")
+        else:
+            Config.from_dict(values, page)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda f: f.name)
+def test_experiments_and_studies_of_the_repository_are_valid(file):
+    assert Study.load(file) if file.name.startswith("study_") else Config.load(file)
 
 
 @pytest.mark.parametrize("page", READMES)

@@ -20,6 +20,7 @@ THROUGH_VARIABLES = {
     *("cross-entropy", "top-5 accuracy", "training speed", "decoding speed", "peak memory"),
     *("decoder parameters", "encoder parameters", "decoder", "encoder"),
     *("trained", "evaluated", "trains", "writes captions"),
+    *("seeds and pictures", "pictures alone"),
     *("{scores} favour {name}", "{scores} favours {name}"),
     *("; {scores} leave it open", "; {scores} leaves it open"),
     *("Test", "Val", "Train"),  # names of splits

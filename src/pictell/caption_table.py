@@ -1,6 +1,6 @@
 """Captions of many files on disk: a table that can be taken up again, or a text beside each file.
 
-    with CaptionTable(Path("captions.jsonl"), made_by(run, search)) as table:
+    with CaptionTable(Path("captions.jsonl"), made_by([run], search)) as table:
         failed = caption_files(captioner, table.missing(paths), search, table.add)
         table.finish(paths)
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import fcntl
-import hashlib
 import io
 import json
 from collections.abc import Iterable, Sequence
@@ -26,16 +25,14 @@ from pictell.captioner import Caption
 from pictell.config import SearchConfig
 from pictell.errors import InputError
 from pictell.files import write_text
-from pictell.training.checkpoint import RunFolder
+from pictell.training.checkpoint import RunFolder, models_hash
 
 COLUMNS: tuple[str, ...] = ("file", "caption", "log_probability", "ended", "width", "height")
 
 
-def made_by(run: RunFolder, search: SearchConfig) -> dict[str, Any]:
+def made_by(runs: Sequence[RunFolder], search: SearchConfig) -> dict[str, Any]:
     """What captions depend on beside the picture; a table holds captions of one kind."""
-    with open(run.model_file, "rb") as file:
-        model = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"model_sha256": model, "search": vars(search)}
+    return {"model_sha256": models_hash(runs), "search": vars(search)}
 
 
 class CaptionTable:

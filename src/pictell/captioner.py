@@ -25,6 +25,7 @@ from pictell.data.text import PAD, START, UNKNOWN, Tokenizer, Vocabulary, get_to
 from pictell.decoders.base import Decoder, State, Step
 from pictell.decoders.search import Hypothesis, beam_search, follow
 from pictell.encoders.encoder import Encoder
+from pictell.ensemble import compose, open_members
 from pictell.errors import InputError
 from pictell.occlusion import grey_patches
 from pictell.training.checkpoint import RunFolder
@@ -130,6 +131,37 @@ class Captioner:
             chosen,
         )
 
+    @classmethod
+    def load_ensemble(
+        cls,
+        runs: Sequence[str | Path | RunFolder],
+        *,
+        weights: str = "",
+        device: str | None = None,
+    ) -> Captioner:
+        """Load several runs that write together: the mean of their probabilities at each word.
+
+        Args:
+            runs: Run folders with the same words; search options are the first one's.
+            weights: As for `load`.
+            device: As for `load`.
+
+        Raises:
+            InputError: A folder holds no usable run, or the runs' words are not the same.
+        """
+        members = open_members(runs)
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        encoder, decoder = compose(members, weights=weights)
+        config = members[0].config
+        return cls(
+            encoder,
+            decoder,
+            members[0].vocabulary,
+            get_tokenizer(config.data.language),
+            config.search,
+            chosen,
+        )
+
     def caption(
         self,
         images: ImageSource | Iterable[ImageSource],
@@ -198,6 +230,8 @@ class Captioner:
         self, source: ImageSource, caption: Caption, grid: tuple[int, int], batch_size: int
     ) -> np.ndarray:
         pixels = self.encoder.transform.read(source)
+        if pixels.ndim != 3:
+            raise InputError("runs that see pictures in different sizes share no occlusion")
         greyed = grey_patches(pixels, grid, self.encoder.mean.flatten().cpu().numpy())
         pictures = np.concatenate([pixels[None], greyed])  # (1 + rows * columns, 3, S, S)
         log_probs = self.word_log_probabilities(

@@ -1,6 +1,6 @@
 """What `pictell caption` does: captions of files to the screen, into a table, or beside the files.
 
-captioning = Captioning("runs/attention", find_pictures(["photos/"]))
+captioning = Captioning(["runs/attention"], find_pictures(["photos/"]))
 failed = captioning.into_table(Path("captions.jsonl"))
 """
 
@@ -16,9 +16,9 @@ from pictell.caption_files import Failures, caption_files
 from pictell.caption_table import CaptionTable, made_by, without_sidecar, write_sidecar
 from pictell.captioner import Caption, Captioner
 from pictell.decoders.base import decoder_class
+from pictell.ensemble import open_members
 from pictell.errors import InputError
 from pictell.progress import console, progress_bar
-from pictell.training.checkpoint import RunFolder
 
 OnCaption = Callable[[Path, Caption], None]
 
@@ -27,7 +27,7 @@ class Captioning:
     """Files that a run is to caption. Each way to do it returns why some could not be captioned.
 
     Args:
-        run: The run folder.
+        runs: The run folder; several write together (`Captioner.load_ensemble`).
         paths: Picture files.
         search: What differs from the run's own search: beam, length_penalty, max_length; None
             counts as not given.
@@ -40,7 +40,7 @@ class Captioning:
 
     def __init__(
         self,
-        run: str | Path,
+        runs: Sequence[str | Path],
         paths: Sequence[Path],
         *,
         search: Mapping[str, Any] | None = None,
@@ -49,9 +49,9 @@ class Captioning:
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be 1 or more")
-        self.run, self.paths = RunFolder.open(run), list(paths)
+        self.runs, self.paths = open_members(runs), list(paths)
         given = {name: value for name, value in (search or {}).items() if value is not None}
-        self.search = replace(self.run.config.search, **given)
+        self.search = replace(self.runs[0].config.search, **given)
         self.batch_size, self.weights = batch_size, weights
         self._draw: OnCaption | None = None
 
@@ -61,7 +61,7 @@ class Captioning:
         Raises:
             InputError: The model has no attention.
         """
-        if not decoder_class(self.run.config.decoder.name).attends:
+        if not all(decoder_class(run.config.decoder.name).attends for run in self.runs):
             raise InputError("this model has no attention to draw; leave --attention out")
         self._draw = draw
 
@@ -78,7 +78,7 @@ class Captioning:
 
     def into_table(self, out: Path, *, overwrite: bool = False) -> Failures:
         """Write a .jsonl or .csv file; goes on where an earlier call was stopped."""
-        settings = made_by(self.run, self.search)
+        settings = made_by(self.runs, self.search)
         with CaptionTable(out, settings, overwrite=overwrite) as table:
             missing = table.missing(self.paths)
             done = len(self.paths) - len(missing)
@@ -112,12 +112,17 @@ class Captioning:
             console.print("stopped; the same command goes on from here")
             raise
 
+    def _captioner(self) -> Captioner:
+        if len(self.runs) == 1:
+            return Captioner.load(self.runs[0], weights=self.weights)
+        return Captioner.load_ensemble(self.runs, weights=self.weights)
+
     def _caption(
         self, paths: list[Path], on_caption: OnCaption, *, quiet: bool = False
     ) -> Failures:
         if not paths:
             return {}
-        captioner = Captioner.load(self.run, weights=self.weights)
+        captioner = self._captioner()
 
         def done(path: Path, caption: Caption) -> None:
             on_caption(path, caption)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ Train, compare, explain and ship image-captioning models.
   train      train a decoder; writes a run folder
   evaluate   caption a split with a trained run and score the captions
   compare    two or more runs side by side, with statistics; trains what is missing
+  ablate     a study: what each variation of an experiment brings, in score, time and memory
   report     one run, or several side by side, as a page to read; trains nothing
   caption    caption a picture or a folder of pictures
   serve      a web page and an HTTP API for one or more runs
@@ -189,9 +191,9 @@ def _encode(arguments: list[str]) -> None:
 
     from pictell.data.records import read_dataset
     from pictell.encoders.encoder import load_encoder
-    from pictell.training.task import encode_examples
+    from pictell.training.task import encode_examples, used_examples
 
-    examples = read_dataset(Path(config.data.dataset))
+    examples = used_examples(config, read_dataset(Path(config.data.dataset)))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = load_encoder(config.encoder).to(device)
     store = encode_examples(config, encoder, examples, mirror=config.train.flip)
@@ -222,11 +224,17 @@ def _train(arguments: list[str]) -> int:
 def _evaluate(arguments: list[str]) -> None:
     parser = _parser(
         "evaluate",
-        "RUN [--split SPLIT] [--beam K ...] [--attention]",
+        "RUN [RUN ...] [--split SPLIT] [--beam K ...] [--attention] [--ensemble --out FOLDER]",
         "Caption a split with a trained run, then score the captions. Writes "
         "RUN/evaluation/SPLIT-beamK/predictions.jsonl and scores.json.",
     )
-    parser.add_argument("run", type=str, help="a run folder")
+    parser.add_argument("runs", type=str, nargs="+", help="run folders, evaluated one by one")
+    parser.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="let the runs write together: the mean of their probabilities at each word",
+    )
+    parser.add_argument("--out", type=str, help="folder for the results of an ensemble")
     parser.add_argument("--split", type=str, default="test", help="train, val or test")
     parser.add_argument("--beam", type=int, nargs="+", default=[1, 3, 5], help="beam widths")
     parser.add_argument("--length_penalty", type=float, help="replaces the config's")
@@ -246,29 +254,35 @@ def _evaluate(arguments: list[str]) -> None:
         help="pictures of the deletion check, about twenty encoder passes each; 0 leaves it out",
     )
     options = parser.parse_args(arguments)
+    _check_ensemble_options(options)
     from pictell.attention.measure import AttentionSettings
-    from pictell.evaluate import evaluate, print_scores
+    from pictell.evaluate import evaluate, evaluate_ensemble, print_scores
     from pictell.training.checkpoint import RunFolder
 
+    names = ("split", "length_penalty", "weights", "dataset", "overwrite")
+    how = {"beams": options.beam, **{name: options[name] for name in names}}
+    if options.ensemble:
+        print_scores(evaluate_ensemble(options.runs, Path(options.out), **how))
+        return
     settings = AttentionSettings(deletion_pictures=options.deletion_pictures)
-    print_scores(
-        evaluate(
-            RunFolder.open(options.run),
-            split=options.split,
-            beams=options.beam,
-            length_penalty=options.length_penalty,
-            weights=options.weights,
-            dataset=options.dataset,
-            overwrite=options.overwrite,
-            attention=settings if options.attention else None,
-        )
-    )
+    attention = settings if options.attention else None
+    for run in [RunFolder.open(run) for run in options.runs]:
+        print_scores(evaluate(run, attention=attention, **how))
+
+
+def _check_ensemble_options(options: Any) -> None:
+    if options.ensemble and not options.out:
+        raise InputError("--ensemble needs --out FOLDER: its results belong to no single run")
+    if options.out and not options.ensemble:
+        raise InputError("--out is for --ensemble; results of a run are kept in its own folder")
+    if options.ensemble and options.attention:
+        raise InputError("--attention is measured of single runs; leave it or --ensemble out")
 
 
 def _caption(arguments: list[str]) -> int:
     parser = _parser(
         "caption",
-        "RUN PICTURE_OR_FOLDER ... [options]",
+        "RUN PICTURE_OR_FOLDER ... [--ensemble RUN ...] [options]",
         "Caption pictures. Prints a line a picture: its file and the caption.",
     )
     parser.add_argument("run", type=str, help="a run folder")
@@ -295,6 +309,13 @@ def _caption(arguments: list[str]) -> int:
         "--attention_folder", type=str, default=".", help="where --attention writes"
     )
     parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoder")
+    parser.add_argument(
+        "--ensemble",
+        type=str,
+        nargs="+",
+        default=[],
+        help="further runs, which write together with RUN: the mean of their probabilities",
+    )
     options = parser.parse_args(arguments)
     if options.out and options.sidecar:
         raise InputError("--out and --sidecar exclude each other; run once with each")
@@ -302,7 +323,7 @@ def _caption(arguments: list[str]) -> int:
     from pictell.captioning import Captioning
 
     captioning = Captioning(
-        options.run,
+        [options.run, *options.ensemble],
         find_pictures(options.pictures),
         search={k: options[k] for k in ("beam", "length_penalty", "max_length")},
         batch_size=options.batch_size,
@@ -355,6 +376,13 @@ def _compare(arguments: list[str]) -> int:
     parser.add_argument("models", type=str, nargs="+", help="YAML files or run folders")
     parser.add_argument("--out", type=str, required=True, help="folder to write into")
     parser.add_argument("--split", type=str, default="test", help="split to compare on")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        help="train each YAML file with this many seeds, in run folders named _seedN; runs that "
+        "differ in the seed alone make one statement, with the spread over seeds",
+    )
     parser.add_argument("--beam", type=int, nargs="+", default=[1, 3, 5], help="beam widths")
     parser.add_argument("--length_penalty", type=float, help="replaces the configs'")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples")
@@ -374,6 +402,7 @@ def _compare(arguments: list[str]) -> int:
             split=options.split,
             beams=options.beam,
             length_penalty=options.length_penalty,
+            seeds=options.seeds,
             **_description_options(options),
         )
     except InterruptedTraining as stopped:
@@ -383,6 +412,63 @@ def _compare(arguments: list[str]) -> int:
     _write_page(comparison, report, options)
     print_comparison(comparison, report)
     return 0
+
+
+def _ablate(arguments: list[str]) -> int:
+    parser = _parser(
+        "ablate",
+        "STUDY [--size screening|full] [--jobs N] [--out FOLDER] [options]",
+        "Train a base experiment and its variations, score their captions, and tell what each "
+        "brings: difference of score with its interval, time, memory. Goes on where it was "
+        "stopped. Writes OUT/SIZE/study.json, table.md, forest.svg and forest.png. A variation "
+        "that fails is recorded, the others go on, and the exit code is 1.",
+    )
+    parser.add_argument("study", type=str, help="a YAML file with a base and its variations")
+    parser.add_argument(
+        "--size",
+        type=str,
+        default="screening",
+        help="screening (small, scored on validation) or full (scored on test)",
+    )
+    parser.add_argument("--out", type=str, help="folder to write into; runs/NAME if not given")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
+    parser.add_argument(
+        "--variations",
+        type=str,
+        nargs="+",
+        default=[],
+        help="train these and the base alone; others are told of if they were trained before",
+    )
+    parser.add_argument(
+        "--trained_only", action="store_true", help="train nothing; tell of what is trained"
+    )
+    parser.add_argument("--resamples", type=int, default=10_000, help="bootstrap samples")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    options = parser.parse_args(arguments)
+    from pictell.ablate.run import ablate, failed
+    from pictell.ablate.table import print_study
+    from pictell.training.loop import InterruptedTraining
+
+    file = Path(options.study)
+    out = Path(options.out) if options.out else Path("runs") / file.stem
+    try:
+        record = ablate(
+            file,
+            out,
+            size=options.size,
+            jobs=options.jobs,
+            names=options.variations,
+            trained_only=options.trained_only,
+            resamples=options.resamples,
+            seed=options.seed,
+            command=shlex.join(["pictell", "ablate", *arguments]),
+        )
+    except InterruptedTraining as stopped:
+        print(f"pictell ablate: {stopped}", file=sys.stderr)
+        return 130
+    print_study(record)
+    print(f"\n{out / options.size}: study.json, table.md, forest.svg, forest.png")
+    return 1 if failed(record) else 0
 
 
 def _report(arguments: list[str]) -> None:
@@ -541,6 +627,7 @@ VERBS: dict[str, Callable[[list[str]], int | None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "compare": _compare,
+    "ablate": _ablate,
     "report": _report,
     "caption": _caption,
     "serve": _serve,

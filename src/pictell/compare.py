@@ -15,13 +15,17 @@ models are compared with the first. OUT/comparison.json holds every number that 
     config_differences      option and values (one per model) of each option that is not the same
     groups                  length: name, low, high (words of the references), pictures; word_class:
                             name, words, pictures; what `breakdown` speaks of
+    repeats                 where experiments were run with several seeds, as
+                            `pictell.comparison.repeats` gives it, each difference with `claims` and
+                            `headline`; else null
     ranking                 with three or more models, as `pictell.comparison.ranking` gives it
     models                  for each: name, run, command, config, vocabulary (words), decoder and
                             encoder (name, parameters, ...), data_sha256, trained_on_sha256,
                             model_sha256
-        training            epochs, best_epoch, selected_by, best_score, seconds, peak_memory_mb,
-                            precision, processes, pictures, captions; epoch_seconds,
-                            validation_seconds and captions_per_second as median, low, high, count
+        training            epochs, best_epoch, selected_by, best_score, seconds, seconds_to_best
+                            (with validation), peak_memory_mb, precision, processes, pictures,
+                            captions; epoch_seconds, validation_seconds and captions_per_second as
+                            median, low, high, count
         curves              epoch, train and val: lists with one value per epoch
         validation          loss, cross_entropy, regularisation, top5 and scores of the best epoch
         teacher_forced      the same of the split, and perplexity, alpha_c
@@ -85,6 +89,7 @@ from pictell.comparison.models import Scored, describe_model, read_scored, token
 from pictell.comparison.pair import Pair
 from pictell.comparison.printing import print_comparison
 from pictell.comparison.ranking import ranking_of
+from pictell.comparison.repeats import repeats_of, with_repeat_sentences
 from pictell.comparison.settings import option_differences, warnings_of
 from pictell.comparison.training_process import train_in_process
 from pictell.data.records import SPLITS, read_dataset
@@ -115,6 +120,7 @@ def compare(
     weights: str = "",
     command: str = "",
     attention: AttentionSettings | None = None,
+    seeds: int = 1,
 ) -> dict[str, Any]:
     """Train what is not trained, evaluate, compare, and write OUT/comparison.json.
 
@@ -131,6 +137,7 @@ def compare(
         weights: Where a frozen encoder's weights are, if not where the configs say.
         command: What was typed, for the record; taken from the command line if empty.
         attention: Measure the attention of models that have it, so.
+        seeds: Train each config file with this many seeds, the file's own and those after it.
 
     Returns:
         The contents of comparison.json.
@@ -141,7 +148,7 @@ def compare(
     """
     out, beams = Path(out), sorted(set(beams))
     _check(out, split, beams, resamples, pictures)
-    entrants = resolve_entrants(configs_or_runs)
+    entrants = resolve_entrants(configs_or_runs, seeds=seeds)
     check_comparable(entrants)
     for entrant in entrants:
         if not entrant.finished:
@@ -274,6 +281,7 @@ def _compared(
         "warnings": warnings_of(models, differing, pictures=len(scored[0].image_ids)),
         "config_differences": differing,
         "groups": groups_record(references, parts[0]),
+        "repeats": _repeats(models, scored, **how),
         "ranking": ranking_of(scored, **how) if len(scored) > 2 else None,
         "models": models,
         "differences": [
@@ -285,6 +293,16 @@ def _compared(
         ],
         **_galleries(scored, paths, count=pictures, seed=seed),
     }
+
+
+def _repeats(
+    models: Sequence[dict[str, Any]], scored: Sequence[Scored], **how: int
+) -> dict[str, Any] | None:
+    """What experiments that were run with several seeds say together, in numbers and sentences."""
+    repeats = repeats_of(models, scored, **how)
+    if repeats is None:
+        return None
+    return with_repeat_sentences(repeats, str(scored[0].beam))
 
 
 def _galleries(

@@ -34,16 +34,20 @@ class DataConfig:
         min_count: A word enters the vocabulary when the training captions hold it this often.
         max_length: Longer captions are cut to this many words where they are read by a model
             (training, teacher-forced figures), never where they are references.
+        pictures: Train on this many pictures of the training split, always the same ones; a larger
+            number holds those of a smaller one. 0 takes all. For quick trials.
     """
 
     dataset: str = "data/flickr8k"
     language: Literal["en", "zh", "zh-char"] = "en"
     min_count: int = 5
     max_length: int = 50
+    pictures: int = 0
 
     def __post_init__(self) -> None:
         _check(self.min_count >= 1, "data.min_count", self.min_count, "at least 1")
         _check(self.max_length >= 1, "data.max_length", self.max_length, "at least 1")
+        _check(self.pictures >= 0, "data.pictures", self.pictures, "at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)

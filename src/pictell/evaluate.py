@@ -6,16 +6,16 @@ For each beam width a folder RUN/evaluation/SPLIT-beamK is written: `predictions
 picture, in the order of the data set) and `scores.json` (scores with their protocol). Scores are
 made from the file of captions alone, so that they can be made again without the model. What is
 measured of attention (`pictell.attention.measure`) is added to the scores of the largest beam.
+Several runs that write together (`evaluate_ensemble`) have a folder of their own.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,17 @@ import torch
 from pictell.attention.measure import AttentionSettings, measure_attention
 from pictell.attention.printing import print_attention
 from pictell.captioner import Captioner
-from pictell.config import SearchConfig
+from pictell.config import SearchConfig, TrainConfig
 from pictell.data.fluency import fluency
 from pictell.data.text import Tokenizer, get_tokenizer, scoring_units
 from pictell.decoders.base import decoder_class
+from pictell.ensemble import ensemble_task, open_members
 from pictell.errors import InputError
 from pictell.files import read_json, read_jsonl, write_json, write_jsonl
 from pictell.machine import hardware, versions
 from pictell.metrics import Metric, score_captions
 from pictell.progress import console, progress_bar
-from pictell.training.checkpoint import RunFolder
+from pictell.training.checkpoint import RunFolder, models_hash
 from pictell.training.task import SplitData, Task, all_positions, build_task
 from pictell.training.validation import region_features, teacher_forced_captions
 
@@ -42,9 +43,33 @@ PER_IMAGE = ("BLEU-4", "ROUGE-L", "CIDEr-D")
 Forced = tuple[dict[str, float], dict[str, list[float]]]  # means of the split, sums per picture
 
 
-def evaluation_folder(run: RunFolder, split: str, beam: int) -> Path:
-    """Where the results of a run on a split at a beam width are kept."""
-    return run.path / "evaluation" / f"{split}-beam{beam}"
+def evaluation_folder(run: RunFolder | Path, split: str, beam: int) -> Path:
+    """Where the results on a split at a beam width are kept, of a run or below another folder."""
+    folder = run.path if isinstance(run, RunFolder) else run
+    return folder / "evaluation" / f"{split}-beam{beam}"
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What captions a split: a run, or several that write together.
+
+    Attributes:
+        name: To read.
+        members: The runs, one or more.
+        captioner: The model.
+        task: The data set.
+        data: The split.
+        train: How captions are read under teacher forcing.
+        folder: Results are kept below it.
+    """
+
+    name: str
+    members: list[RunFolder]
+    captioner: Captioner
+    task: Task
+    data: SplitData
+    train: TrainConfig
+    folder: Path
 
 
 def evaluate(
@@ -53,8 +78,10 @@ def evaluate(
     split: str = "test",
     beams: Sequence[int] = (1, 3, 5),
     length_penalty: float | None = None,
+    search: SearchConfig | None = None,
     weights: str = "",
     dataset: str = "",
+    out: Path | None = None,
     overwrite: bool = False,
     attention: AttentionSettings | None = None,
 ) -> list[dict[str, Any]]:
@@ -65,8 +92,10 @@ def evaluate(
         split: `train`, `val` or `test`.
         beams: Beam widths; 1 is greedy.
         length_penalty: Replaces the config's.
+        search: Replaces all of the config's search options; its beam is of no account.
         weights: Where the frozen encoder's weights are, if not where the config says.
         dataset: Another prepared data set than the one the run was trained on.
+        out: Keep results below this folder instead of the run's.
         overwrite: Do the work again though results of the same model are there.
         attention: Measure attention too, on the captions of the largest beam width.
 
@@ -84,33 +113,84 @@ def evaluate(
         )
     if dataset:
         config = replace(config, data=replace(config.data, dataset=dataset))
-    search = config.search
-    if length_penalty is not None:
-        search = replace(search, length_penalty=length_penalty)
     captioner = Captioner.load(run, weights=weights)
     task = build_task(
         config, vocabulary=run.vocabulary, encoder=captioner.encoder, device=captioner.device
     )
     data = task.split(split)
+    subject = _Subject(run.name, [run], captioner, task, data, config.train, out or run.path)
+    search = _search(search or config.search, length_penalty)
+    results = _results(subject, beams, search, overwrite=overwrite)
+    if attention is not None:
+        largest = max(range(len(beams)), key=lambda i: beams[i])
+        folder = evaluation_folder(subject.folder, split, beams[largest])
+        results[largest] = _with_attention(
+            results[largest], folder, captioner, data, attention, overwrite=overwrite
+        )
+    return results
+
+
+def evaluate_ensemble(
+    runs: Sequence[str | Path | RunFolder],
+    out: Path,
+    *,
+    split: str = "test",
+    beams: Sequence[int] = (1, 3, 5),
+    length_penalty: float | None = None,
+    search: SearchConfig | None = None,
+    weights: str = "",
+    dataset: str = "",
+    overwrite: bool = False,
+) -> list[dict[str, Any]]:
+    """As `evaluate`, of runs that write together: the mean of their probabilities at each word.
+
+    Args:
+        runs: Run folders with the same words; search options and data are the first one's.
+        out: Results are kept below this folder.
+        split: As for `evaluate`, and so are the others.
+        beams: Beam widths.
+        length_penalty: Replaces the first run's.
+        search: Replaces all of the first run's search options.
+        weights: Where frozen encoders' weights are.
+        dataset: Another prepared data set.
+        overwrite: Do the work again.
+
+    Raises:
+        InputError: A run cannot be used, or the runs' words are not the same.
+    """
+    members = open_members(runs)
+    captioner = Captioner.load_ensemble(members, weights=weights)
+    task, data = ensemble_task(
+        members, captioner.encoder, captioner.device, split=split, dataset=dataset
+    )
+    train = replace(members[0].config.train, workers=0)  # a worker process has no models
+    name = " + ".join(member.name for member in members)
+    subject = _Subject(name, members, captioner, task, data, train, out)
+    search = _search(search or members[0].config.search, length_penalty)
+    return _results(subject, beams, search, overwrite=overwrite)
+
+
+def _search(search: SearchConfig, length_penalty: float | None) -> SearchConfig:
+    return search if length_penalty is None else replace(search, length_penalty=length_penalty)
+
+
+def _results(
+    subject: _Subject, beams: Sequence[int], search: SearchConfig, *, overwrite: bool
+) -> list[dict[str, Any]]:
+    """The contents of each scores.json; what is there of the same model and search is kept."""
     forced: Forced | None = None
     results = []
     for beam in beams:
         here = replace(search, beam=beam)
-        folder = evaluation_folder(run, split, beam)
-        protocol = _protocol(run, task, data, here)
+        folder = evaluation_folder(subject.folder, subject.data.name, beam)
+        protocol = _protocol(subject, here)
         known = _known_scores(folder, protocol)
         if known is not None and not overwrite:
             results.append(known)
             continue
-        forced = forced or _teacher_forced(run, captioner, data)
-        seconds = _write_predictions(captioner, data, here, folder)
-        results.append(_write_scores(run, task, data, folder, protocol, forced, seconds))
-    if attention is not None:
-        largest = max(range(len(beams)), key=lambda i: beams[i])
-        folder = evaluation_folder(run, split, beams[largest])
-        results[largest] = _with_attention(
-            results[largest], folder, captioner, data, attention, overwrite=overwrite
-        )
+        forced = forced or _teacher_forced(subject)
+        seconds = _write_predictions(subject.captioner, subject.data, here, folder)
+        results.append(_write_scores(subject, folder, protocol, forced, seconds))
     return results
 
 
@@ -139,8 +219,9 @@ def _with_attention(
     return scores
 
 
-def _protocol(run: RunFolder, task: Task, data: SplitData, search: SearchConfig) -> dict[str, Any]:
-    """All that a score depends on, beside the model."""
+def _protocol(subject: _Subject, search: SearchConfig) -> dict[str, Any]:
+    """All that a score depends on."""
+    task, data = subject.task, subject.data
     return {
         "dataset": task.config.data.dataset,
         "data_sha256": task.data_hash,
@@ -155,7 +236,7 @@ def _protocol(run: RunFolder, task: Task, data: SplitData, search: SearchConfig)
         "length_penalty": search.length_penalty,
         "max_length": search.max_length,
         "block_repeats": search.block_repeats,
-        "model_sha256": hashlib.sha256(run.model_file.read_bytes()).hexdigest(),
+        "model_sha256": models_hash(subject.members),
     }
 
 
@@ -168,11 +249,9 @@ def _known_scores(folder: Path, protocol: dict[str, Any]) -> dict[str, Any] | No
     return known if found == protocol else None
 
 
-def _teacher_forced(
-    run: RunFolder, captioner: Captioner, data: SplitData
-) -> tuple[dict[str, float], dict[str, list[float]]]:
+def _teacher_forced(subject: _Subject) -> Forced:
     """Means over the split, and sums for each picture."""
-    train = run.config.train
+    train, captioner, data = subject.train, subject.captioner, subject.data
     captions = teacher_forced_captions(
         captioner.decoder, data, captioner.encoder, captioner.device, train
     )
@@ -252,19 +331,18 @@ def score_predictions(
 
 
 def _write_scores(
-    run: RunFolder,
-    task: Task,
-    data: SplitData,
+    subject: _Subject,
     folder: Path,
     protocol: dict[str, Any],
     forced: Forced,
     seconds: float,
 ) -> dict[str, Any]:
-    file = folder / "predictions.jsonl"
+    task, file = subject.task, folder / "predictions.jsonl"
     ids, metrics, words = score_predictions(file, task.tokenizer)
     scores = {
-        "run": run.name,
-        "split": data.name,
+        "run": subject.name,
+        "members": [str(member.path) for member in subject.members],
+        "split": subject.data.name,
         "beam": protocol["beam"],
         "protocol": protocol,
         "scores": _corpus_scores(metrics),

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from pictell.errors import InputError
-from pictell.metrics import bleu, bootstrap_interval, paired_bootstrap, rouge_l, significance
+from pictell.metrics import (
+    Spread,
+    bleu,
+    bootstrap_interval,
+    bootstrap_over_runs,
+    holm,
+    paired_bootstrap,
+    pooled_spread,
+    rouge_l,
+    significance,
+)
 from pictell.metrics.base import Metric, mean_metric
 
 
@@ -148,3 +158,91 @@ def test_bad_input():
         bootstrap_interval(metric, resamples=0)
     with pytest.raises(InputError, match="not 95"):
         bootstrap_interval(metric, level=95)
+
+
+# -- several runs of each --------------------------------------------------------------------------
+
+
+def simulated_runs(generator, *, runs, mean, pictures, seed_spread, own=0.3):
+    """Scores of runs on pictures that share each picture's difficulty; runs differ by a seed."""
+    return [
+        mean + generator.normal(scale=seed_spread) + pictures + generator.normal(scale=own, size=80)
+        for _ in range(runs)
+    ]
+
+
+def covered(runs, *, seed_spread, trials=300):
+    """How often the interval holds the true difference, 0.1."""
+    generator = np.random.default_rng(runs)
+    hits = 0
+    for trial in range(trials):
+        pictures = generator.normal(size=80)
+        a, b = (
+            simulated_runs(
+                generator, runs=runs, mean=mean, pictures=pictures, seed_spread=seed_spread
+            )
+            for mean in (0.5, 0.6)
+        )
+        metrics = [[mean_metric("mean", values) for values in one] for one in (a, b)]
+        found = bootstrap_over_runs(*metrics, resamples=300, seed=trial)
+        hits += found.low <= 0.1 <= found.high
+    return hits / trials
+
+
+@pytest.mark.parametrize("runs", [2, 3, 6])
+@pytest.mark.parametrize("seed_spread", [0.05, 0.5])
+def test_the_interval_covers_seeds_and_pictures(runs, seed_spread):
+    # Not below 95 % by more than three standard errors; the pictures' part counts once in the
+    # spread of few runs too, which makes the interval somewhat wide where the seeds hardly differ.
+    assert covered(runs, seed_spread=seed_spread) >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 300)
+
+
+def test_one_run_of_each_leaves_the_seeds_out():
+    assert covered(1, seed_spread=0.5) < 0.5  # which is why runs are to be repeated
+
+
+def test_one_run_of_each_is_the_paired_bootstrap():
+    generator = np.random.default_rng(4)
+    a, b = (mean_metric("mean", generator.normal(size=50)) for _ in range(2))
+    several, paired = bootstrap_over_runs([a], [b], seed=3), paired_bootstrap(a, b, seed=3)
+    assert not several.over_seeds
+    for name, value in vars(paired).items():
+        assert getattr(several, name) == pytest.approx(value), name
+
+
+def test_the_same_trainings_used_twice_are_paired():
+    generator = np.random.default_rng(5)
+    pictures = generator.normal(size=60)
+    levels = [0.0, 1.0, 2.0]  # trainings that differ much
+    a = [mean_metric("mean", pictures + level) for level in levels]
+    b = [mean_metric("mean", pictures + level + 0.1) for level in levels]
+    paired = bootstrap_over_runs(a, b, same_runs=True)
+    assert paired.low == pytest.approx(0.1) == paired.high
+    free = bootstrap_over_runs(a, b)
+    assert free.low < -1 < 1 < free.high
+    assert free.run_error == pytest.approx(np.sqrt(2 / 3))  # the levels have a variance of one
+
+
+def test_holm_by_hand():
+    # Sorted: .01 x 4, .02 x 3, .03 x 2, .2 x 1; none below the one before.
+    assert holm([0.03, 0.01, 0.2, 0.02]) == pytest.approx([0.06, 0.04, 0.2, 0.06])
+    assert holm([0.4, 0.9]) == pytest.approx([0.8, 0.9])
+    assert holm([]) == []
+
+
+def test_spread_of_runs():
+    spread = pooled_spread([[1.0, 3.0], [5.0], [2.0, 3.0, 4.0]])  # squares 2, 0 and 2
+    assert spread.deviation == pytest.approx(np.sqrt(4 / 3))
+    assert spread.freedom == 3
+
+
+def test_a_spread_that_is_known_better_narrows_the_interval():
+    metrics = [[mean_metric("mean", np.full(9, level + c)) for c in (0, 1)] for level in (5, 8)]
+    own = bootstrap_over_runs(*metrics, resamples=20_000)
+    known = bootstrap_over_runs(
+        *metrics, resamples=20_000, spread=Spread(np.sqrt(0.5), freedom=1000)
+    )
+    assert own.run_error == pytest.approx(known.run_error) == pytest.approx(np.sqrt(0.5))
+    # Quantiles of t with 2 and with many degrees of freedom.
+    assert (own.high - own.low) / 2 == pytest.approx(4.30 * np.sqrt(0.5), rel=0.08)
+    assert (known.high - known.low) / 2 == pytest.approx(1.96 * np.sqrt(0.5), rel=0.04)

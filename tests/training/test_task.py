@@ -6,7 +6,7 @@ import torch
 from shapes import shape_examples
 
 from pictell.data.batches import DecodedPixels, StoredFeatures
-from pictell.data.records import read_dataset, write_dataset
+from pictell.data.records import dataset_hash, read_dataset, write_dataset
 from pictell.decoders.base import DECODERS, build_decoder
 from pictell.encoders.encoder import load_encoder
 from pictell.errors import InputError
@@ -129,3 +129,40 @@ def test_an_encoder_may_be_given(tiny_config):
     config = tiny_config()
     encoder = load_encoder(config.encoder)
     assert build_task(config, encoder=encoder).encoder is encoder
+
+
+def test_fewer_training_pictures_are_always_the_same_and_nested(tiny_config, shapes_dataset):
+    def used(pictures):
+        task = build_task(tiny_config(data={"pictures": pictures}))
+        return task, [e.image_id for e in task.split("train").examples]
+
+    all_of_them = used(0)[1]
+    task, five = used(5)
+    assert len(five) == 5
+    assert five == [i for i in all_of_them if i in set(five)]  # in the order of the file
+    assert set(used(3)[1]) < set(five)
+    assert used(8)[1] == all_of_them
+    # The data set is the same one, and so are its other splits.
+    assert task.data_hash == dataset_hash(read_dataset(shapes_dataset))
+    assert len(task.split("val").examples) == 4
+    assert len(task.split("test").examples) == 2
+
+
+def test_words_of_training_pictures_that_are_left_out_are_not_known(tiny_config):
+    one = build_task(tiny_config(data={"pictures": 1}))
+    (example,) = one.split("train").examples
+    words = {w for c in example.captions for w in one.tokenizer.tokenize(c)}
+    assert set(one.vocabulary.words[4:]) == words
+
+
+def test_training_pictures_that_are_left_out_are_not_encoded(tmp_path, tiny_config):
+    config = tiny_config(data={"pictures": 2}, encoder={"features": str(tmp_path)})
+    store = build_task(config).store
+    assert store is not None
+    assert len(store.rows) == 2 + 4 + 2
+
+
+def test_more_training_pictures_than_there_are(tiny_config, shapes_dataset):
+    message = f"data.pictures is 9, but the training split of {shapes_dataset} has 8 pictures"
+    with pytest.raises(InputError, match=message):
+        build_task(tiny_config(data={"pictures": 9}))

@@ -35,6 +35,7 @@ class Entrant:
         config: Its options.
         run: Its run folder, which may not exist yet.
         trainable: Whether it was given as a config file, and so may be trained.
+        overrides: Options of the command line that make it of the config file.
     """
 
     name: str
@@ -42,6 +43,13 @@ class Entrant:
     config: Config
     run: RunFolder
     trainable: bool
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> list[str]:
+        """What trains it, after `pictell`."""
+        file = self.source if self.trainable else self.run.config_file
+        return ["train", str(file), *self.overrides]
 
     @property
     def finished(self) -> bool:
@@ -65,44 +73,66 @@ class Entrant:
         return replace(self, config=replace(self.config, search=search))
 
 
-def resolve_entrants(items: Sequence[Path | str], *, at_least: int = 2) -> list[Entrant]:
+def resolve_entrants(
+    items: Sequence[Path | str], *, at_least: int = 2, seeds: int = 1
+) -> list[Entrant]:
     """Find the config and the run folder of each item.
 
     Args:
         items: Config files and run folders.
-        at_least: How many there must be.
+        at_least: How many entrants there must be.
+        seeds: Each config file stands for this many runs: of its own seed, and of those after it
+            in run folders with the seed in their names.
 
     Raises:
         InputError: Fewer items, an item that is neither a config file nor a finished run
             folder, two items with the same run folder, or a run that was trained with other options
             than its config file holds now.
     """
-    if len(items) < at_least:
+    if seeds < 1:
+        raise InputError(f"seeds is {seeds}; it must be at least 1")
+    found = [entrant for item in items for entrant in _entrants_of(Path(item), seeds)]
+    if len(found) < at_least:
         needed = (
             "a comparison needs at least two config files or run folders"
             if at_least == 2
             else "a report needs at least one run folder"
         )
-        raise InputError(f"{needed}, not {len(items)}")
-    places = [_config_and_run(Path(item)) for item in items]
-    names = _short_names([run.path for _, run in places])
-    entrants = [
-        Entrant(name, Path(item), config, run, trainable=not Path(item).is_dir())
-        for name, item, (config, run) in zip(names, items, places, strict=True)
-    ]
+        raise InputError(f"{needed}, not {len(found)}")
+    names = _short_names([entrant.run.path for entrant in found])
+    entrants = [replace(e, name=name) for e, name in zip(found, names, strict=True)]
     for entrant in entrants:
         _check_entrant(entrant)
     return entrants
 
 
-def _config_and_run(item: Path) -> tuple[Config, RunFolder]:
+def _entrants_of(item: Path, seeds: int) -> list[Entrant]:
+    """A run folder, or a config file with each of its seeds; names are given later."""
     if item.is_dir():
         run = RunFolder.open(item)
-        return run.config, run
+        return [Entrant("", item, run.config, run, trainable=False)]
     if not item.exists():
         raise InputError(f"{item}: no such config file or run folder")
     config = Config.load(item)
-    return config, RunFolder(run_path(config, item))
+    first = Entrant("", item, config, RunFolder(run_path(config, item)), trainable=True)
+    own = config.train.seed
+    return [first, *(_with_seed(first, seed) for seed in range(own + 1, own + seeds))]
+
+
+def _with_seed(entrant: Entrant, seed: int) -> Entrant:
+    path = seed_path(entrant.run.path, seed)
+    train = replace(entrant.config.train, seed=seed)
+    return replace(
+        entrant,
+        config=replace(entrant.config, run=str(path), train=train),
+        run=RunFolder(path),
+        overrides=("--train.seed", str(seed), "--run", str(path)),
+    )
+
+
+def seed_path(run: Path, seed: int) -> Path:
+    """The run folder of another seed than the config's own."""
+    return run.with_name(f"{run.name}_seed{seed}")
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:

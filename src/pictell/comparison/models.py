@@ -8,6 +8,7 @@ Stages meet at files: everything here is read from run.json, log.jsonl and the e
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -137,7 +138,7 @@ def describe_model(
     return {
         "name": entrant.name,
         "run": str(run.path),
-        "command": f"pictell train {entrant.source if entrant.trainable else run.config_file}",
+        "command": shlex.join(["pictell", *entrant.command]),
         "config": run.config.to_dict(),
         "trained_on_sha256": info["data"]["sha256"],
         "data_sha256": result["protocol"]["data_sha256"],
@@ -145,7 +146,7 @@ def describe_model(
         "vocabulary": info["data"]["vocab_size"],
         "decoder": info["decoder"],
         "encoder": info["encoder"],
-        "training": _training(info, epochs),
+        "training": training_record(run),
         "curves": _curves(epochs),
         "validation": _validation(info, epochs),
         "teacher_forced": result["teacher_forced"],
@@ -187,7 +188,10 @@ def _epoch_lines(log: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line.get("kind") == "epoch"]
 
 
-def _training(info: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def training_record(run: RunFolder) -> dict[str, Any]:
+    """What a finished training took and came to, from run.json and log.jsonl."""
+    info, epochs = run.info, _epoch_lines(run.log_file)
+    to_best = [e for e in epochs if e["epoch"] <= (info.get("best_epoch") or 0)]
     selected_by, best_score = next(iter(info.get("best_score", {}).items()), (None, None))
     return {
         "epochs": info.get("epochs", len(epochs)),
@@ -195,6 +199,7 @@ def _training(info: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> d
         "selected_by": selected_by,
         "best_score": best_score,
         "seconds": info.get("seconds"),
+        "seconds_to_best": sum(sum(e["seconds"].values()) for e in to_best) if to_best else None,
         "epoch_seconds": _spread([e["seconds"]["train"] for e in epochs]),
         "validation_seconds": _spread([e["seconds"]["validation"] for e in epochs]),
         "captions_per_second": _spread([e["captions_per_second"] for e in epochs]),

@@ -38,6 +38,8 @@ def print_comparison(comparison: Mapping[str, Any], report: Path | None = None) 
     out.print(_table(comparison))
     for warning in comparison["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
+    if comparison["repeats"]:
+        _print_repeats(out, comparison["repeats"], str(comparison["beam"]))
     for difference in comparison["differences"]:
         out.print(f"\n[bold]{escape(difference['headline'])}[/]", highlight=False)
         for claim in difference["claims"]:
@@ -46,6 +48,34 @@ def print_comparison(comparison: Mapping[str, Any], report: Path | None = None) 
                 out.print(f"{_MARKS[claim['state']]} {sentence}", highlight=False)
     if report is not None:
         out.print(f"\nreport: {escape(str(report))}", highlight=False, soft_wrap=True)
+
+
+def _print_repeats(out: Console, repeats: Mapping[str, Any], beam: str) -> None:
+    """Means over seeds, and what they settle."""
+    table = Table(title="Runs that differ in the seed alone", title_justify="left")
+    table.add_column("")
+    table.add_column("seeds")
+    for name in _SCORES:
+        table.add_column(name, justify="right")
+    for one in repeats["experiments"]:
+        seeds = ", ".join(str(seed) for seed in one["seeds"])
+        cells = [_mean_and_spread(one["beams"][beam][name]) for name in _SCORES]
+        table.add_row(escape(one["name"]), seeds, *cells)
+    out.print(table)
+    out.print("mean ± standard deviation over seeds, least to most in brackets", highlight=False)
+    for difference in repeats["differences"]:
+        out.print(f"\n[bold]{escape(difference['headline'])}[/]", highlight=False)
+        for claim in difference["claims"]:
+            out.print(f"{_MARKS[claim['state']]} {escape(claim['sentence'])}", highlight=False)
+
+
+def _mean_and_spread(entry: Mapping[str, Any]) -> str:
+    if entry["deviation"] is None:
+        return number(entry["score"])
+    spread = f"± {number(entry['deviation'])}"
+    return escape(
+        f"{number(entry['score'])} {spread} [{number(entry['low'])}, {number(entry['high'])}]"
+    )
 
 
 def _table(comparison: Mapping[str, Any]) -> Table:

@@ -52,6 +52,21 @@ def _read_by_one(configs: Sequence[Config]) -> set[str]:
     return found | (_ONLY_ATTENTION if sum(kind.attends for kind in kinds) < 2 else set())
 
 
+def experiments_of(models: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    """Positions of the models of each experiment: runs whose options differ in the seed alone.
+
+    Options that change no result, such as the run folder, may differ too; a frozen encoder's
+    weights may not.
+    """
+    ignored = {*_NOT_COMPARED, "train.seed"}
+    found: dict[str, list[int]] = {}
+    for position, model in enumerate(models):
+        options = {k: v for k, v in flatten(model["config"]).items() if k not in ignored}
+        encoder = "" if model["encoder"]["trained_parameters"] else model["encoder"]["key"]
+        found.setdefault(repr((options, encoder)), []).append(position)
+    return list(found.values())
+
+
 def machine_of(hardware: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a hardware record that decides speed."""
     return {key: hardware.get(key) for key in _MACHINE}
@@ -89,7 +104,10 @@ def warnings_of(
                 pictures=pictures,
             )
         )
-    others = [d for d in differences if d["option"] != "decoder.name"]
+    meant = {"decoder.name"}
+    if len(experiments_of(models)) < len(models):  # seeds differ on purpose
+        meant.add("train.seed")
+    others = [d for d in differences if d["option"] not in meant]
     if others:
         options = "; ".join(
             f"{d['option']} ({', '.join(str(value) for value in d['values'])})" for d in others

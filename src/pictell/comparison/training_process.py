@@ -22,7 +22,7 @@ from pictell.training.loop import InterruptedTraining
 
 def training_command(entrant: Entrant) -> list[str]:
     """The command that trains an entrant from where it stands."""
-    command = [sys.executable, "-m", "pictell", "train", str(entrant.source)]
+    command = [sys.executable, "-m", "pictell", *entrant.command]
     if entrant.run.state_file.exists():
         return [*command, "--resume"]
     if entrant.run.info_file.exists():  # it was stopped before its first save: nothing is lost
@@ -63,7 +63,7 @@ def run_and_forward_signals(command: Sequence[str]) -> tuple[int, bool]:
         The exit code, and whether a signal came.
     """
     group = 0 if os.name == "posix" else None
-    with _forwarding() as (processes, signals):
+    with forwarding_signals() as (processes, signals):
         processes.append(subprocess.Popen(command, process_group=group))
         if signals:  # it came while the process was being started
             processes[0].send_signal(signal.SIGINT)
@@ -72,7 +72,8 @@ def run_and_forward_signals(command: Sequence[str]) -> tuple[int, bool]:
 
 
 @contextmanager
-def _forwarding() -> Iterator[tuple[list[subprocess.Popen], list[int]]]:
+def forwarding_signals() -> Iterator[tuple[list[subprocess.Popen], list[int]]]:
+    """For `with`: processes that get each SIGINT or SIGTERM as one SIGINT, and what came so far."""
     processes: list[subprocess.Popen] = []
     signals: list[int] = []
 

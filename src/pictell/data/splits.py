@@ -70,6 +70,34 @@ def check_shares(val_share: float, test_share: float) -> None:
         raise InputError(f"val_share {val_share} and test_share {test_share} leave no training")
 
 
+def with_fewer_training_pictures(
+    examples: Sequence[Example], pictures: int, *, source: str
+) -> list[Example]:
+    """Leave all but some training pictures out; the other splits stay as they are.
+
+    Which ones depends on their ids alone, and those of a smaller number are among those of a larger
+    one, so that trials of growing size share what was made for each picture.
+
+    Args:
+        examples: All splits.
+        pictures: How many training pictures with captions to keep; 0 keeps all.
+        source: Where they come from, for messages.
+
+    Raises:
+        InputError: There are not so many.
+    """
+    if not pictures:
+        return list(examples)
+    training = [e.image_id for e in examples if e.split == "train" and e.captions]
+    if pictures > len(training):
+        raise InputError(
+            f"data.pictures is {pictures:,}, but the training split of {source} has "
+            f"{len(training):,} pictures with captions; 0 takes all of them"
+        )
+    kept = set(sorted(training, key=lambda image_id: _lot(image_id, 0))[:pictures])
+    return [e for e in examples if e.split != "train" or e.image_id in kept]
+
+
 def _divide(
     pool: Sequence[Example],
     contents: Mapping[str, str],

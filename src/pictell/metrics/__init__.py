@@ -20,9 +20,15 @@ from pictell.metrics.rouge import rouge_l
 from pictell.metrics.significance import (
     Interval,
     PairedBootstrap,
+    RunsBootstrap,
+    Spread,
     bootstrap_interval,
+    bootstrap_over_runs,
+    holm,
     paired_bootstrap,
+    pooled_spread,
 )
+from pictell.metrics.students_t import runs_needed
 
 __all__ = [
     "CiderD",
@@ -30,11 +36,17 @@ __all__ = [
     "Interval",
     "Metric",
     "PairedBootstrap",
+    "RunsBootstrap",
+    "Spread",
     "bleu",
     "bootstrap_interval",
+    "bootstrap_over_runs",
     "cider_d",
+    "holm",
     "paired_bootstrap",
+    "pooled_spread",
     "rouge_l",
+    "runs_needed",
     "score_captions",
 ]
 

@@ -37,7 +37,7 @@ def label_font(size: int, text: str = "") -> Font:
     Warns when the text holds Chinese (Japanese, Korean) and no font for it is installed; its
     characters then come out as boxes.
     """
-    if any(_is_wide(letter) for letter in text):
+    if holds_chinese(text):
         file = chinese_font_file()
         if file is not None:
             return ImageFont.truetype(str(file), size, index=_chinese_face(file))
@@ -47,6 +47,11 @@ def label_font(size: int, text: str = "") -> Font:
             stacklevel=2,
         )
     return ImageFont.load_default(size)
+
+
+def holds_chinese(text: str) -> bool:
+    """Whether a text has letters that need a Chinese (Japanese, Korean) font."""
+    return any(_is_wide(letter) for letter in text)
 
 
 @lru_cache(maxsize=1)

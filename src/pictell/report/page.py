@@ -19,6 +19,7 @@ from pictell.comparison import wording
 from pictell.comparison.claims import claims_of, headline_of, lede_of
 from pictell.comparison.pair import Pair
 from pictell.comparison.ranking import ranking_headline
+from pictell.comparison.repeats import with_repeat_sentences
 from pictell.comparison.settings import warnings_of
 from pictell.errors import InputError, MissingExtraError
 from pictell.files import write_text
@@ -120,6 +121,8 @@ def _sentences(comparison: Mapping[str, Any], language: Language) -> dict[str, A
         "differences": differences,
         "warnings": warnings + _attention_warnings(comparison, language),
         "answer": _answer(comparison, language),
+        "repeats": comparison["repeats"]
+        and with_repeat_sentences(comparison["repeats"], beam, language),
     }
 
 
@@ -147,7 +150,10 @@ def _attention_warnings(comparison: Mapping[str, Any], language: Language) -> li
 
 def _answer(comparison: Mapping[str, Any], language: Language) -> str | None:
     """The first sentence where no pair gives it: of a single run, and of many."""
-    models = comparison["models"]
+    models, repeats = comparison["models"], comparison["repeats"]
+    if repeats and len(repeats["differences"]) == 1:
+        spoken = with_repeat_sentences(repeats, str(comparison["beam"]), language)
+        return spoken["differences"][0]["headline"]
     if len(models) > 2:
         return ranking_headline(comparison["ranking"], models, language)
     if len(models) == 2:

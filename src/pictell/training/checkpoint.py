@@ -13,7 +13,9 @@ state/last.pt       where training stands, for --resume
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,6 +185,15 @@ class RunFolder:
                 f"{self.state_file}: not readable ({type(error).__name__}); train again without "
                 "--resume"
             ) from None
+
+
+def models_hash(runs: Sequence[RunFolder]) -> str:
+    """sha256 of a run's weights; of several runs that write together that of their hashes."""
+    hashes = []
+    for run in runs:
+        with open(run.model_file, "rb") as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def run_path(config: Config, file: Path) -> Path:

@@ -18,6 +18,7 @@ from pictell.config import Config
 from pictell.data.batches import Captions, DecodedPixels, Pictures, StoredFeatures
 from pictell.data.mirroring import may_be_mirrored
 from pictell.data.records import SPLITS, Example, dataset_hash, read_dataset
+from pictell.data.splits import with_fewer_training_pictures
 from pictell.data.text import Tokenizer, Vocabulary, get_tokenizer
 from pictell.encoders.encoder import Encoder, load_encoder
 from pictell.encoders.features import (
@@ -62,21 +63,19 @@ class Task:
     """A data set, its words, and the encoder that looks at its pictures.
 
     Attributes:
+        examples: Pictures of all splits; of training those that `data.pictures` leaves.
+        data_hash: Names the whole data set in records of results.
         mirror: Whether training pictures are there mirrored too.
     """
 
     config: Config
     examples: list[Example]
+    data_hash: str
     tokenizer: Tokenizer
     vocabulary: Vocabulary
     encoder: Encoder
     store: FeatureStore | None
     mirror: bool = False
-
-    @property
-    def data_hash(self) -> str:
-        """Names the data set in records of results."""
-        return dataset_hash(self.examples)
 
     def split(self, name: str) -> SplitData:
         """The data of a split.
@@ -128,7 +127,8 @@ def build_task(
         device: Where pictures are encoded.
         mirror: Have the training pictures mirrored too.
     """
-    examples = read_dataset(Path(config.data.dataset))
+    everything = read_dataset(Path(config.data.dataset))
+    examples = used_examples(config, everything)
     tokenizer = get_tokenizer(config.data.language)
     if vocabulary is None:
         train = examples_of(examples, "train", config.data.dataset)
@@ -139,7 +139,18 @@ def build_task(
     if device is not None:
         encoder.to(device)
     store = None if encoder.trained else encode_examples(config, encoder, examples, mirror=mirror)
-    return Task(config, examples, tokenizer, vocabulary, encoder, store, mirror)
+    return Task(
+        config, examples, dataset_hash(everything), tokenizer, vocabulary, encoder, store, mirror
+    )
+
+
+def used_examples(config: Config, examples: Sequence[Example]) -> list[Example]:
+    """The pictures of a data set that an experiment uses.
+
+    Raises:
+        InputError: `data.pictures` asks for more than there are.
+    """
+    return with_fewer_training_pictures(examples, config.data.pictures, source=config.data.dataset)
 
 
 def encode_examples(

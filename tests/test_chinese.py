@@ -3,9 +3,8 @@
 import json
 
 import pytest
-from conftest import tiny_values
 from PIL import Image
-from shapes import COLOURS, SHAPES, shape_examples
+from shapes import COLOURS, SHAPES, shape_examples, tiny_values
 
 from pictell.captioner import Captioner
 from pictell.cli import main

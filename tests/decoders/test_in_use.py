@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from shapes import tiny_values
 
 from pictell.cli import main
 from pictell.config import Config
@@ -15,8 +16,6 @@ from pictell.training.loop import train
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, shapes_dataset, encoder_weights, feature_folder):
     """A run of each decoder; not to be written to but by `evaluate`."""
-    from conftest import tiny_values
-
     folder = tmp_path_factory.mktemp("runs")
     for name in DECODERS:
         values = tiny_values(shapes_dataset, encoder_weights, feature_folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from shapes import ENCODER, shape_examples
+from shapes import ENCODER, shape_examples, tiny_values
 
 from pictell.config import Config
 from pictell.data.records import write_dataset
@@ -93,29 +93,6 @@ def trained_runs(
         values["train"]["patience"] = 30
         train(Config.from_dict(values), folder / name)
     return folder
-
-
-def tiny_values(dataset: Path, weights: Path, features: Path) -> dict[str, dict]:
-    """Options of a training that takes a second."""
-    return {
-        "data": {"dataset": str(dataset), "min_count": 1},
-        "encoder": {
-            "name": ENCODER,
-            "weights": str(weights),
-            "image_size": 64,
-            "pooled_grid": 3,
-            "features": str(features),
-        },
-        "decoder": {"embedding_size": 16, "hidden_size": 32, "attention_size": 16},
-        "train": {
-            "batch_size": 4,
-            "epochs": 2,
-            "decoder_lr": 1e-2,
-            "workers": 0,
-            "log_every": 1,
-        },
-        "search": {"max_length": 12},
-    }
 
 
 @pytest.fixture

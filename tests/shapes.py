@@ -1,4 +1,4 @@
-"""Pictures of coloured shapes, and a data set of them, for tests of training."""
+"""Pictures of coloured shapes, a data set of them, and options of tiny trainings on it."""
 
 from pathlib import Path
 
@@ -45,3 +45,26 @@ def shape_examples(folder: Path) -> list[Example]:
                     Example(image_id=name, path=path, captions=captions, split=split)  # type: ignore[arg-type]
                 )
     return examples
+
+
+def tiny_values(dataset: Path, weights: Path, features: Path) -> dict[str, dict]:
+    """Options of a training that takes a second."""
+    return {
+        "data": {"dataset": str(dataset), "min_count": 1},
+        "encoder": {
+            "name": ENCODER,
+            "weights": str(weights),
+            "image_size": 64,
+            "pooled_grid": 3,
+            "features": str(features),
+        },
+        "decoder": {"embedding_size": 16, "hidden_size": 32, "attention_size": 16},
+        "train": {
+            "batch_size": 4,
+            "epochs": 2,
+            "decoder_lr": 1e-2,
+            "workers": 0,
+            "log_every": 1,
+        },
+        "search": {"max_length": 12},
+    }

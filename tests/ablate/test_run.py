@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import tiny_values
+from shapes import tiny_values
 
 from pictell.ablate.run import ablate
 from pictell.cli import main

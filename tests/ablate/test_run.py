@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import tiny_values
+from shapes import tiny_values
 
 from pictell.ablate.run import ablate
 from pictell.cli import main
@@ -19,6 +19,7 @@ from pictell.config import Config
 from pictell.errors import InputError
 from pictell.evaluate import evaluate, evaluate_ensemble
 from pictell.files import read_json, read_jsonl
+from pictell.metrics import pooled_spread
 from pictell.training.checkpoint import RunFolder
 from pictell.training.loop import train
 
@@ -129,6 +130,18 @@ def test_scores_and_differences_are_those_of_the_runs(record, finished, tmp_path
     assert entry["over_seeds"]
     assert entry["low"] <= entry["difference"] <= entry["high"]
     assert entry["p_holm"] >= entry["p_value"]
+
+
+def test_all_trainings_together_tell_how_seeds_spread(record):
+    by_seed = [
+        variation(record, name)["scores"]["CIDEr-D"]["by_seed"]
+        for name in ("base", "alpha_c 0", "rnn")
+    ]
+    spread = pooled_spread(by_seed)
+    assert spread.freedom == 3
+    entry = variation(record, "rnn")["differences"]["CIDEr-D"]
+    assert entry["spread"] == pytest.approx(spread.deviation)
+    assert entry["run_error"] == pytest.approx(spread.deviation)  # times the root of 1/2 + 1/2
 
 
 def test_a_variation_of_the_search_uses_the_runs_of_the_base(record, tmp_path):

@@ -71,7 +71,8 @@ def test_captions_are_the_same_with_and_without_runners_up(captioner_of, picture
     with_them, without = captioner.caption(pictures), captioner.caption(pictures, alternatives=0)
     for one, other in zip(with_them, without, strict=True):
         assert one.words == other.words
-        assert one.word_log_probabilities == other.word_log_probabilities
+        # The first search lays weights out for those after it, whose products round otherwise.
+        assert one.word_log_probabilities == pytest.approx(other.word_log_probabilities, abs=1e-4)
         assert np.array_equal(one.attention, other.attention)
         assert other.alternatives == [[] for _ in other.words]
 

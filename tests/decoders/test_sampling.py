@@ -81,7 +81,7 @@ def test_pictures_whose_captions_have_ended_leave():
 
 def tiny(name: str):
     torch.manual_seed(3)
-    config = DecoderConfig(name=name, embedding_size=4, hidden_size=5, attention_size=3)
+    config = DecoderConfig(name=name, embedding_size=4, hidden_size=6, attention_size=3, heads=2)
     decoder = build_decoder(config, vocab_size=6, feature_size=4, cells=(2, 2), pooled_grid=0)
     return decoder.double().eval(), torch.randn(2, 4, 4, dtype=torch.float64)
 

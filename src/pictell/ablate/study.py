@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pictell.config import Config, flatten
-from pictell.decoders.base import DECODERS
+from pictell.decoders.base import DECODERS, decoder_class
 from pictell.errors import InputError
 from pictell.files import read_text
 
@@ -277,17 +277,19 @@ def changed_options(first: Config, second: Config, *, gpu: bool) -> dict[str, An
     }
 
 
-_ONLY_ATTENTION = (
-    *("decoder.attention_size", "decoder.activation", "decoder.gate"),
-    *("train.alpha_c", "train.alpha_target"),
-)
-
-
 def _effective(config: Config, *, gpu: bool) -> dict[str, Any]:
     flat = flatten(config.to_dict())
     if flat["train.precision"] == "auto":
         flat["train.precision"] = "fp16" if gpu else "none"
     if flat["train.batch_by"] == "auto":
         flat["train.batch_by"] = "picture" if config.encoder.fine_tune else "caption"
-    ignored: Sequence[str] = _ONLY_ATTENTION if config.decoder.name == "rnn" else ()
-    return {k: v for k, v in flat.items() if k not in (*ignored, "run", "train.seed")}
+    ignored = {"run", "train.seed", *_not_read(config.decoder.name)}
+    return {k: v for k, v in flat.items() if k not in ignored}
+
+
+def _not_read(decoder: str) -> set[str]:
+    """Options that a decoder does not read."""
+    kind = decoder_class(decoder)
+    own = {option for name in DECODERS for option in decoder_class(name).options}
+    found = {f"decoder.{option}" for option in own - kind.options}
+    return found if kind.attends else found | {"train.alpha_c", "train.alpha_target"}

@@ -4,7 +4,8 @@
 
 Training on a reward that does not see the end of a caption makes captions that stop after "a" or
 "with a"; these figures are watched beside the reward. Of the captions that people wrote for
-Flickr8k 0.9 % end in a word of the list all the same ("keeps its hat on"), of Flickr8k-CN's 0.1 %.
+Flickr8k 0.8 % end in a word of the list all the same ("keeps its hat on"), of Flickr8k-CN's 0.1 %
+(0.2 % when cut into characters).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ words of its own. Here two passes are made (Mihaylova and Martins 2019, "Schedul
 Transformers"): one without gradients over the caption as it is, from whose predictions words are
 drawn, and one over the mixture. So a drawn word follows the caption's words, not drawn ones; in
 return the loops over words keep reading whole captions, and decoders that have no loop are trained
-in the same way. The first pass costs about a third of a step.
+in the same way. Each step has one forward pass more.
 
 Axes: see decoders/base.py.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -104,11 +105,12 @@ class EnglishTokenizer:
 _CHINESE_PUNCTUATION = re.compile(r"[\s\W_]+", re.UNICODE)
 
 
-class _JoinedTokenizer:
+class _JoinedTokenizer(ABC):
     """For texts without spaces: a model's pieces are joined, and cut anew where they are scored."""
 
+    @abstractmethod
     def tokenize(self, text: str) -> list[str]:
-        raise NotImplementedError
+        """Cut a text."""
 
     def join(self, words: Sequence[str]) -> str:
         return "".join(words)

@@ -433,6 +433,12 @@ def _ablate(arguments: list[str]) -> int:
     parser.add_argument("--out", type=str, help="folder to write into; runs/NAME if not given")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
     parser.add_argument(
+        "--results",
+        type=str,
+        help="folder of results, a small file for each training, which several machines may share "
+        "or hand on: what is there is not trained again; OUT/SIZE/results if not given",
+    )
+    parser.add_argument(
         "--variations",
         type=str,
         nargs="+",
@@ -457,6 +463,7 @@ def _ablate(arguments: list[str]) -> int:
             out,
             size=options.size,
             jobs=options.jobs,
+            results=Path(options.results) if options.results else None,
             names=options.variations,
             trained_only=options.trained_only,
             resamples=options.resamples,

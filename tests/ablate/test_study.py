@@ -141,6 +141,24 @@ def test_a_changed_variation_has_another_folder(tmp_path, shapes_dataset):
     assert other[0] == first[0]  # the base's own
 
 
+def test_a_training_from_other_first_weights_has_another_folder(tmp_path, shapes_dataset):
+    first = tmp_path / "first" / "model.safetensors"
+    first.parent.mkdir()
+
+    def folder(weights):
+        first.write_bytes(weights)
+        text = (
+            f"base: {{data.dataset: {shapes_dataset}, train.init: {first.parent}}}\n"
+            "variations: {a: {train.clip: 1}}\n"
+        )
+        study = Study.load(write(tmp_path, text))
+        plan = Plan.make(study, study.sizes["screening"], tmp_path)
+        return plan.trainings()[0].run.path.name
+
+    assert folder(b"one") == folder(b"one")
+    assert folder(b"one") != folder(b"another")
+
+
 def test_too_many_pictures_are_told_before_anything_is_trained(tmp_path, shapes_dataset):
     text = f"base: {{data.dataset: {shapes_dataset}}}\nvariations: {{a: {{data.pictures: 99}}}}\n"
     study = Study.load(write(tmp_path, text))

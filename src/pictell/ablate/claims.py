@@ -86,7 +86,8 @@ def _pair(study: Mapping[str, Any], options: set[str]) -> tuple[Variation, Varia
     """A variation in these options alone and the base, the one in full precision first."""
     found = _variations(study)
     for variation in found.values():
-        if set(variation["changed"]) == options and BASE in found:
+        same = BASE in found and variation["machines"] == found[BASE]["machines"]
+        if set(variation["changed"]) == options and same:
             half = variation["changed"]["train.precision"] in _HALF
             pair = found[BASE], variation
             return pair if half else (pair[1], pair[0])

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,7 @@ from pictell.config import Config, flatten
 from pictell.data.records import Example, dataset_hash, read_dataset
 from pictell.errors import InputError
 from pictell.files import write_text
-from pictell.training.checkpoint import RunFolder
+from pictell.training.checkpoint import RunFolder, models_hash
 from pictell.training.task import used_examples
 
 Kind = Literal["base", "training", "decoding", "ensemble", "unchanged", "needs a GPU"]
@@ -37,6 +37,9 @@ _WITHOUT_EFFECT = {
     *("run", "train.seed", "encoder.features", "encoder.batch_size", "data.dataset"),
     *("train.log_every", "train.save_every", "train.tensorboard"),
 }
+
+
+_DEFAULTS = 1  # which defaults of options; see `options_set`
 
 
 @dataclass(frozen=True)
@@ -111,16 +114,26 @@ class Plan:
             for seed in base
         }
 
-    def trainings(self, names: Iterable[str] | None = None) -> list[Entrant]:
-        """Unfinished trainings of some variations (of all if None), each once, the base first."""
+    def trainings(
+        self,
+        names: Iterable[str] | None = None,
+        kept: Callable[[Planned, int], bool] = lambda planned, seed: False,
+    ) -> list[Entrant]:
+        """Unfinished trainings of some variations (of all if None), each once, the base first.
+
+        Args:
+            names: Of the variations.
+            kept: Whether a variation's result with a seed is known and needs no run.
+        """
         wanted = set(self.planned if names is None else names) | {BASE}
         for name in list(wanted):
             wanted |= set(self.planned[name].variation.ensemble) & set(self.planned)
         found: dict[Path, Entrant] = {}
         for name, planned in self.planned.items():
             if name in wanted and planned.measured:
-                for runs in planned.runs.values():
-                    found |= {run.run.path: run for run in runs if not run.finished}
+                for seed, runs in planned.runs.items():
+                    if not kept(planned, seed):
+                        found |= {run.run.path: run for run in runs if not run.finished}
         return list(found.values())
 
     def write_configs(self, trainings: Iterable[Entrant]) -> None:
@@ -172,16 +185,42 @@ def _entrant(folder: Path, name: str, config: Config, seed: int, data: _Data) ->
     data.check(config)
     options = {
         option: value
-        for option, value in flatten(config.to_dict()).items()
-        if option not in _WITHOUT_EFFECT and not option.startswith("search.")
+        for option, value in options_set(config).items()
+        if option not in _WITHOUT_EFFECT
+        and (option == "search.max_length" or not option.startswith("search."))
     }
-    options["search.max_length"] = config.search.max_length
-    digest = hashlib.sha256(json.dumps([options, data.hash_of(config)]).encode()).hexdigest()[:8]
-    stem = f"{slug(name)}-{digest}_seed{seed}"
+    first = _weights_hash(config.train.init)
+    stem = f"{slug(name)}-{digest_of([options, data.hash_of(config), first])}_seed{seed}"
     run = folder / "runs" / stem
     own = Config.from_dict({**config.to_dict(), "run": str(run)})
     source = folder / "configs" / f"{stem}.yaml"
     return Entrant(f"{name}, seed {seed}", source, own, RunFolder(run), trainable=True)
+
+
+def _weights_hash(init: str) -> str:
+    """sha256 of the weights that a training begins with; empty where they are drawn anew.
+
+    A run that is not there is told of when the training begins.
+    """
+    run = RunFolder(init) if init else None
+    return models_hash([run]) if run is not None and run.model_file.exists() else ""
+
+
+def options_set(config: Config) -> dict[str, object]:
+    """Options by dotted name that are not at their defaults.
+
+    An option that a later version adds changes no hash of an experiment that does not use it.
+    Whoever changes a default counts `_DEFAULTS` up.
+    """
+    defaults = flatten(Config().to_dict())
+    flat = flatten(config.to_dict())
+    return {o: value for o, value in flat.items() if o not in defaults or defaults[o] != value}
+
+
+def digest_of(content: object) -> str:
+    """Eight characters that tell one content from another."""
+    text = json.dumps([_DEFAULTS, content], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def slug(name: str) -> str:

@@ -1,6 +1,6 @@
 """What the variations of a study come to: scores, cost, differences to the base.
 
-    variations = results_of(plan, size, failures, resamples=10_000, seed=0)
+    variations = results_of(plan, size, failures, kept, resamples=10_000, seed=0)
 
 Scores are those of captions at each variation's own search; a difference is that of the means over
 seeds, on the same pictures. Each variation is one more chance of a false alarm: Holm's correction
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pictell.ablate.kept import KeptResults, Key, Result
 from pictell.ablate.plan import Plan, Planned, slug
 from pictell.ablate.study import BASE, Size
 from pictell.ablate.training_jobs import Failures
@@ -41,14 +42,17 @@ COST = (
 class _Measured:
     """One variation's captions by seed, and what became of the others."""
 
-    metrics: dict[int, dict[str, Metric]] = field(default_factory=dict)
-    costs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    results: dict[int, Result] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
     missing: list[int] = field(default_factory=list)
 
+    @property
+    def metrics(self) -> dict[int, dict[str, Metric]]:
+        return {seed: result.metrics for seed, result in self.results.items()}
+
 
 def results_of(
-    plan: Plan, size: Size, failures: Failures, *, resamples: int, seed: int
+    plan: Plan, size: Size, failures: Failures, kept: KeptResults, *, resamples: int, seed: int
 ) -> list[dict[str, Any]]:
     """Evaluate what is trained, and compare it with the base.
 
@@ -56,6 +60,7 @@ def results_of(
         plan: From `Plan.make`.
         size: The study's size.
         failures: From `run_trainings`.
+        kept: Results that are known, and where new ones are written.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
 
@@ -63,7 +68,7 @@ def results_of(
         The records `variations` of study.json, see `pictell.ablate.run`.
     """
     measured = {
-        name: _measure(planned, plan.folder, size, failures)
+        name: _measure(planned, plan.folder, size, failures, kept)
         for name, planned in plan.planned.items()
     }
     base = measured[BASE]
@@ -109,39 +114,39 @@ def _pooled(groups: Sequence[Sequence[float]]) -> Spread | None:
     return pooled_spread(several) if several else None
 
 
-def _measure(planned: Planned, folder: Path, size: Size, failures: Failures) -> _Measured:
+def _measure(
+    planned: Planned, folder: Path, size: Size, failures: Failures, kept: KeptResults
+) -> _Measured:
     found = _Measured()
     if not planned.measured:
         return found
     for seed, runs in planned.runs.items():
+        key = Key(planned, seed, size.split)
         broken = [failures[run.run.path] for run in runs if run.run.path in failures]
-        if broken:
-            found.failures[seed] = broken[0]
-        elif not all(run.finished for run in runs):
-            found.missing.append(seed)
-        else:
-            try:
-                _score(found, planned, seed, runs, folder, size.split)
-            except InputError as error:
-                found.failures[seed] = str(error)
+        try:
+            if kept.has(key):
+                found.results[seed] = kept.read(key)
+            elif broken:
+                found.failures[seed] = broken[0]
+            elif not all(run.finished for run in runs):
+                found.missing.append(seed)
+            else:
+                found.results[seed] = kept.write(key, *_scored(key, runs, folder))
+        except InputError as error:
+            found.failures[seed] = str(error)
     return found
 
 
-def _score(
-    found: _Measured,
-    planned: Planned,
-    seed: int,
-    runs: Sequence[Entrant],
-    folder: Path,
-    split: str,
-) -> None:
-    search = planned.configs[seed].search
-    console.print(f"evaluating {planned.variation.name}, seed {seed}", highlight=False)
-    result, place = _evaluated(planned, seed, runs, folder, split, search)
-    file = evaluation_folder(place, split, search.beam) / "predictions.jsonl"
-    tokenizer = get_tokenizer(planned.configs[seed].data.language)
-    found.metrics[seed] = score_predictions(file, tokenizer)[1]
-    found.costs[seed] = _cost(planned, runs, result)
+def _scored(
+    key: Key, runs: Sequence[Entrant], folder: Path
+) -> tuple[dict[str, Metric], dict[str, Any]]:
+    """Metrics and cost of a variation's captions."""
+    planned, config = key.planned, key.planned.configs[key.seed]
+    console.print(f"evaluating {planned.variation.name}, seed {key.seed}", highlight=False)
+    result, place = _evaluated(planned, key.seed, runs, folder, key.split, config.search)
+    file = evaluation_folder(place, key.split, config.search.beam) / "predictions.jsonl"
+    metrics = score_predictions(file, get_tokenizer(config.data.language))[1]
+    return metrics, _cost(planned, runs, result)
 
 
 def _evaluated(
@@ -190,12 +195,13 @@ def _record(
         "ensemble": list(planned.variation.ensemble),
         "changed": planned.changed,
         "state": _state(planned, found),
-        "seeds": list(found.metrics),
+        "seeds": list(found.results),
         "pictures": _pictures(found),
         "failures": [{"seed": s, "reason": reason} for s, reason in found.failures.items()],
         "runs": [str(run.run.path) for runs in planned.runs.values() for run in runs],
-        "scores": _scores(found) if found.metrics else {},
-        "cost": _mean_cost(found) if found.costs else {},
+        "scores": _scores(found) if found.results else {},
+        "cost": _mean_cost(found) if found.results else {},
+        "machines": _machines(found),
         "differences": _differences(planned, found, base, spreads, resamples=resamples, seed=seed),
     }
 
@@ -210,7 +216,7 @@ def _state(planned: Planned, found: _Measured) -> str:
     """measured, failed, not trained, unchanged or needs a GPU."""
     if not planned.measured:
         return planned.kind
-    if found.metrics:
+    if found.results:
         return "measured"
     return "failed" if found.failures else "not trained"
 
@@ -232,8 +238,17 @@ def _scores(found: _Measured) -> dict[str, dict[str, Any]]:
 
 
 def _mean_cost(found: _Measured) -> dict[str, float | None]:
-    costs = list(found.costs.values())
+    costs = [result.cost for result in found.results.values()]
     return {name: _mean([cost.get(name) for cost in costs]) for name in COST}
+
+
+def _machines(found: _Measured) -> list[dict[str, Any]]:
+    """The different machines that it was measured on."""
+    machines: list[dict[str, Any]] = []
+    for result in found.results.values():
+        if result.machine not in machines:
+            machines.append(result.machine)
+    return machines
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -3,8 +3,8 @@
     record = ablate(Path("configs/study_flickr8k.yaml"), Path("runs/study"), size="screening")
 
 Below OUT/SIZE: `runs/`, `configs/` and `logs/` of the trainings, `decoded/` for captions of
-variations that trained nothing, and the results, `study.json`, `table.md`, `forest.svg` and
-`forest.png`. study.json holds
+variations that trained nothing, `results/` (see kept.py), and what all comes to, `study.json`,
+`table.md`, `forest.svg` and `forest.png`. study.json holds
 
     created, command, study, size, split, seeds, jobs, resamples, seed
     pictures            how many were captioned for each variation
@@ -13,7 +13,8 @@ variations that trained nothing, and the results, `study.json`, `table.md`, `for
     variations          for each, the base first: name, kind (base, training, decoding, ensemble,
                         unchanged, needs a GPU), options, ensemble, changed (options that differ in
                         effect), state (measured, failed, not trained, unchanged, needs a GPU),
-                        seeds, pictures, failures (seed, reason), runs
+                        seeds, pictures, failures (seed, reason), runs, machines (hardware that
+                        it was measured on)
         scores          by name score (mean over seeds), deviation, by_seed
         cost            means over seeds of best_epoch, epochs, seconds, seconds_to_best (with
                         validation), epoch_seconds, captions_per_second (training),
@@ -38,6 +39,7 @@ from typing import Any
 from pictell.ablate.claims import claims_of
 from pictell.ablate.encoding import encode_for
 from pictell.ablate.forest import check_matplotlib, draw_forest
+from pictell.ablate.kept import KeptResults, Key
 from pictell.ablate.plan import Plan, check_names
 from pictell.ablate.results import results_of
 from pictell.ablate.study import BASE, SIZES, Size, Study
@@ -64,6 +66,7 @@ def ablate(
     *,
     size: str = "screening",
     jobs: int = 1,
+    results: Path | None = None,
     names: Sequence[str] = (),
     trained_only: bool = False,
     resamples: int = 10_000,
@@ -77,6 +80,8 @@ def ablate(
         out: The folder to write into.
         size: `screening` (scored on validation) or `full` (scored on test).
         jobs: Trainings at once; the processor's threads are divided between them.
+        results: The folder of results (see `pictell.ablate.kept`); OUT/SIZE/results if None. What
+            is there is not trained again, also where it was trained on another machine.
         names: Train these variations (and the base) alone; what was trained of the others before
             is in the results too.
         trained_only: Train nothing; tell of what is trained.
@@ -98,13 +103,14 @@ def ablate(
     chosen = study.sizes[size]
     folder = out / size
     plan = Plan.make(study, chosen, folder)
+    kept = KeptResults(folder / "results" if results is None else results)
     warnings = list(_warnings(plan))
     for warning in warnings:
         console.print(f"[yellow]warning:[/] {warning}", highlight=False, soft_wrap=True)
     with _alone(folder):
         wanted = [BASE, *names] if names else None
-        failures = {} if trained_only else _train(plan, wanted, jobs, folder)
-        variations = results_of(plan, chosen, failures, resamples=resamples, seed=seed)
+        failures = {} if trained_only else _train(plan, wanted, kept, jobs, folder)
+        variations = results_of(plan, chosen, failures, kept, resamples=resamples, seed=seed)
         record = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": command,
@@ -136,8 +142,11 @@ def _check(size: str, jobs: int, resamples: int) -> None:
         raise InputError(f"resamples is {resamples}; an interval needs at least 100")
 
 
-def _train(plan: Plan, names: list[str] | None, jobs: int, folder: Path) -> Failures:
-    trainings = plan.trainings(names)
+def _train(
+    plan: Plan, names: list[str] | None, kept: KeptResults, jobs: int, folder: Path
+) -> Failures:
+    split = SIZES[folder.name]
+    trainings = plan.trainings(names, lambda planned, seed: kept.has(Key(planned, seed, split)))
     failures = encode_for(trainings)
     for path, reason in failures.items():
         console.print(f"{path.name} failed: {reason}", highlight=False, markup=False)

@@ -17,6 +17,7 @@ from pictell.ablate.results import SCORES
 from pictell.ablate.study import BASE
 from pictell.comparison.wording import DASH, number, seconds, signed
 
+_LETTERS = [*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *(f"A{c}" for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")]
 HEADS = (
     *("variation", "CIDEr-D", "difference [95 %]", "BLEU-4", "difference [95 %]", "verdict"),
     *("best epoch", "to the best", "s/epoch", "captions/s", "decoding/s", "peak MB"),
@@ -25,17 +26,38 @@ HEADS = (
 
 def rows_of(study: Mapping[str, Any]) -> list[list[str]]:
     """A row of cells for each variation, under HEADS."""
-    return [_row(variation) for variation in study["variations"]]
+    letters = _machine_letters(study)
+    return [_row(variation, letters) for variation in study["variations"]]
 
 
-def _row(variation: Mapping[str, Any]) -> list[str]:
+def _machines_of(study: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The different machines that a study was measured on."""
+    found: list[dict[str, Any]] = []
+    for variation in study["variations"]:
+        found += [m for m in variation["machines"] if m not in found]
+    return found
+
+
+def _machine_letters(study: Mapping[str, Any]) -> dict[str, str]:
+    """A letter for each variation where machines differ; "A, B" if its seeds' do."""
+    machines = _machines_of(study)
+    if len(machines) < 2:
+        return {}
+    return {
+        v["name"]: ", ".join(_LETTERS[machines.index(m)] for m in v["machines"])
+        for v in study["variations"]
+    }
+
+
+def _row(variation: Mapping[str, Any], letters: Mapping[str, str]) -> list[str]:
     if variation["state"] != "measured":
         return [variation["name"], *[""] * 4, _why_not(variation), *[""] * 6]
     cells = [cell for name in SCORES for cell in _score_cells(variation, name)]
     cost = variation["cost"]
     best = cost.get("best_epoch")
+    letter = letters.get(variation["name"])
     return [
-        variation["name"],
+        variation["name"] + (f" ({letter})" if letter else ""),
         *cells,
         _verdict(variation),
         DASH if best is None else f"{best:.3g}",
@@ -100,6 +122,13 @@ def notes_of(study: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"Up to {study['jobs']} trainings ran at once: times are not those of an idle machine."
         )
+    machines = _machines_of(study)
+    if len(machines) > 1:
+        shown = "; ".join(
+            f"{_LETTERS[i]}: {', '.join(f'{k} {v}' for k, v in machine.items())}"
+            for i, machine in enumerate(machines)
+        )
+        yield f"Times and memory compare within a machine alone, the letter says which. {shown}"
     yield from study["warnings"]
 
 

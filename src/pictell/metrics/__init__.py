@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pictell.metrics.base import Metric, Tokens
-from pictell.metrics.bleu import bleu
+from pictell.metrics.bleu import bleu, bleu_of
 from pictell.metrics.cider import CiderD, DocumentFrequencies, cider_d
 from pictell.metrics.rouge import rouge_l
 from pictell.metrics.significance import (
@@ -39,6 +39,7 @@ __all__ = [
     "RunsBootstrap",
     "Spread",
     "bleu",
+    "bleu_of",
     "bootstrap_interval",
     "bootstrap_over_runs",
     "cider_d",

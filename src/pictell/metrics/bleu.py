@@ -39,7 +39,13 @@ def bleu(hypotheses: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -
     """
     check_captions(hypotheses, references)
     rows = [picture_statistics(h, r) for h, r in zip(hypotheses, references, strict=True)]
-    statistics = np.array(rows, dtype=np.float64)  # (N, 10)
+    return bleu_of(np.array(rows, dtype=np.float64))
+
+
+def bleu_of(statistics: np.ndarray) -> dict[str, Metric]:
+    """BLEU-1 to BLEU-4 from the ten counts of each picture (N, 10), see `picture_statistics`."""
+    if statistics.ndim != 2 or statistics.shape[1] != _TOTALS.stop:
+        raise ValueError(f"counts of BLEU are (N, {_TOTALS.stop}), not {statistics.shape}")
     return {
         f"BLEU-{order}": Metric(
             f"BLEU-{order}",

@@ -6,14 +6,13 @@ first.load_into(decoder, encoder)
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from pictell.config import Config
 from pictell.decoders.base import Decoder
 from pictell.encoders.encoder import Encoder, load_encoder
 from pictell.errors import InputError
-from pictell.training.checkpoint import RunFolder
+from pictell.training.checkpoint import RunFolder, models_hash
 
 # Options that give a weight its meaning without showing in its shape.
 _SAME = (
@@ -80,5 +79,4 @@ class FirstWeights:
 
     def description(self) -> dict[str, Any]:
         """For run.json: which weights these were."""
-        digest = hashlib.sha256(self.run.model_file.read_bytes()).hexdigest()
-        return {"run": self.config.train.init, "model_sha256": digest}
+        return {"run": self.config.train.init, "model_sha256": models_hash([self.run])}

@@ -64,6 +64,7 @@ def make_run(
     top5: float = 0.65,
     beams: tuple[int, ...] = (1, 3),
     captions_per_second: float = 200.0,
+    other_load: float = 0.0,
     by_picture: bool = False,
 ) -> Path:
     """Write a finished run with an evaluation on `test`; `info` overrides parts of run.json."""
@@ -91,6 +92,7 @@ def make_run(
                 "alpha_c": 1.0,
             },
             captions_per_second=captions_per_second / beam,
+            other_load=other_load,
             by_picture=by_picture,
         )
     return folder
@@ -181,6 +183,7 @@ def _write_evaluation(
     beam: int,
     forced: dict[str, float],
     captions_per_second: float,
+    other_load: float,
     by_picture: bool,
 ) -> None:
     examples = read_dataset(dataset)
@@ -225,7 +228,11 @@ def _write_evaluation(
         "scores": {name: metric.corpus for name, metric in metrics.items()},
         "teacher_forced": forced,
         "language": language_statistics(captions, set(), language="en"),
-        "decoding": {"seconds": 1.0, "captions_per_second": captions_per_second},
+        "decoding": {
+            "seconds": 1.0,
+            "captions_per_second": captions_per_second,
+            "other_load": other_load,
+        },
         "per_image": per_image,
         "versions": {"pictell": "0.1.0"},
         "hardware": dict(HARDWARE),

@@ -303,6 +303,20 @@ def test_speed_and_memory_that_hardly_differ_are_open(tmp_path, dataset):
     assert "differ by no more than 10 %" in said["decoding"]["sentence"]
 
 
+def test_a_rate_measured_beside_other_programs_is_no_rate(tmp_path, dataset):
+    said = cost_claims(
+        tmp_path,
+        dataset,
+        {"captions_per_second": 100.0, "other_load": 0.02},
+        {"captions_per_second": 20.0, "other_load": 0.48},
+    )
+    assert said["decoding"]["state"] == "open"
+    assert said["decoding"]["sentence"] == (
+        "The decoding speed (beam 3) of a and b cannot be compared: other programs took 2 % and "
+        "48 % of the processor meanwhile."
+    )
+
+
 def test_one_epoch_is_one_measurement(tmp_path, dataset):
     said = cost_claims(
         tmp_path, dataset, {"epoch_seconds": (50.0,)}, {"epoch_seconds": (53.0, 53.5)}

@@ -31,7 +31,7 @@ from pictell.decoders.base import decoder_class
 from pictell.ensemble import ensemble_task, open_members
 from pictell.errors import InputError
 from pictell.files import read_json, read_jsonl, write_json, write_jsonl
-from pictell.machine import hardware, versions
+from pictell.machine import OtherLoad, hardware, versions
 from pictell.metrics import Metric, score_captions
 from pictell.progress import console, progress_bar
 from pictell.training.checkpoint import RunFolder, models_hash
@@ -189,8 +189,10 @@ def _results(
             results.append(known)
             continue
         forced = forced or _teacher_forced(subject)
+        load = OtherLoad()
         seconds = _write_predictions(subject.captioner, subject.data, here, folder)
-        results.append(_write_scores(subject, folder, protocol, forced, seconds))
+        scores = _write_scores(subject, folder, protocol, forced, seconds, load.share)
+        results.append(scores)
     return results
 
 
@@ -336,6 +338,7 @@ def _write_scores(
     protocol: dict[str, Any],
     forced: Forced,
     seconds: float,
+    other_load: float,
 ) -> dict[str, Any]:
     task, file = subject.task, folder / "predictions.jsonl"
     ids, metrics, words = score_predictions(file, task.tokenizer)
@@ -355,6 +358,7 @@ def _write_scores(
             "seconds": round(seconds, 3),
             "captions_per_second": round(len(ids) / max(seconds, 1e-9), 2),
             "pictures_at_once": PICTURES_AT_ONCE,
+            "other_load": other_load,  # share of the processor that other programs took
         },
         "per_image": {
             "image_id": ids,

@@ -62,6 +62,35 @@ def _processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
+class OtherLoad:
+    """How much of the processor other programs took since this was made.
+
+    A rate that was measured beside them says little of the model.
+    """
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._others, self._all = self._read()
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1, of all cores; time that a host gave to other guests counts too."""
+        others, all_of_it = self._read()
+        elapsed = all_of_it - self._all
+        return round(min(1.0, max(0.0, (others - self._others) / elapsed)), 3) if elapsed else 0.0
+
+    def _read(self) -> tuple[float, float]:
+        """Seconds of all cores: those of other programs, and all there were."""
+        own = self._process.cpu_times()
+        mine = own.user + own.system + own.children_user + own.children_system
+        times = psutil.cpu_times()._asdict()
+        for counted_twice in ("guest", "guest_nice"):  # they are in user and nice, on Linux
+            times.pop(counted_twice, None)
+        idle = times["idle"] + times.get("iowait", 0.0)
+        total = sum(times.values())
+        return total - idle - mine, total
+
+
 class PeakMemory:
     """The largest memory seen at the times of sampling.
 

@@ -2,44 +2,17 @@
 
 import pytest
 import torch
+from tiny_decoders import HIDDEN, LENGTHS, tiny_batch, tiny_decoder
 
 from pictell.config import DecoderConfig
-from pictell.data.text import START
 from pictell.decoders.adaptive import AdaptiveDecoder
 from pictell.decoders.base import build_decoder
-from pictell.encoders.grid import pooling_matrix
-
-FEATURES, HIDDEN, ATTENTION, EMBEDDING, VOCABULARY = 10, 6, 5, 4, 9
-LENGTHS = torch.tensor([5, 3, 3, 1])
 
 
-def tiny_decoder(cells=(3, 3), pooled_grid=5, **options) -> AdaptiveDecoder:
-    """A small decoder in float64, with the pooling in float64 too."""
-    config = DecoderConfig(
-        name="adaptive",
-        embedding_size=EMBEDDING,
-        hidden_size=HIDDEN,
-        attention_size=ATTENTION,
-        **options,
-    )
-    torch.manual_seed(0)
-    decoder = build_decoder(
-        config, vocab_size=VOCABULARY, feature_size=FEATURES, cells=cells, pooled_grid=pooled_grid
-    ).double()
+def adaptive(*args, **options) -> AdaptiveDecoder:
+    decoder = tiny_decoder("adaptive", *args, **options)
     assert isinstance(decoder, AdaptiveDecoder)
-    for parameter in decoder.parameters():  # so that every term shows
-        torch.nn.init.normal_(parameter, std=0.5)
-    decoder.pool = pooling_matrix(cells, decoder.grid)
-    decoder.pool_mean = decoder.pool.mean(dim=0)
-    return decoder.eval()
-
-
-def batch(cells=9) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    features = torch.randn(4, cells, FEATURES, dtype=torch.float64, generator=generator)
-    words = torch.randint(4, VOCABULARY, (4, 5), generator=generator)
-    words[:, 0] = START
-    return features, words
+    return decoder
 
 
 def textbook(decoder, features, words, lengths):
@@ -83,8 +56,8 @@ def textbook(decoder, features, words, lengths):
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize(("cells", "pooled_grid"), [((3, 3), 5), ((3, 3), 0), ((2, 4), 3)])
 def test_equals_the_textbook_in_values_and_gradients(cells, pooled_grid, activation):
-    decoder = tiny_decoder(cells, pooled_grid, activation=activation)
-    features, words = batch(cells[0] * cells[1])
+    decoder = adaptive(cells, pooled_grid, activation=activation)
+    features, words = tiny_batch(cells[0] * cells[1])
     features.requires_grad_(True)
     results = []
     for literal in (False, True):
@@ -105,8 +78,8 @@ def test_equals_the_textbook_in_values_and_gradients(cells, pooled_grid, activat
 
 
 def test_the_gate_of_a_step_is_what_the_sentinel_leaves():
-    decoder = tiny_decoder()
-    features, words = batch()
+    decoder = adaptive()
+    features, words = tiny_batch()
     _, _, betas = textbook(decoder, features, words, torch.full((4,), 5))
     state, gates = decoder.start(features), []
     for t in range(5):
@@ -120,8 +93,8 @@ def test_the_gate_of_a_step_is_what_the_sentinel_leaves():
 
 def test_a_sentinel_far_ahead_of_all_regions_is_all_that_is_read():
     """The two ends of the gate, where a softmax written out would lose its digits."""
-    decoder = tiny_decoder()
-    features, words = batch()
+    decoder = adaptive()
+    features, words = tiny_batch()
     decoder.key.weight.data.zero_()
     decoder.query.weight.data.zero_()
     decoder.sentinel_key.weight.data.zero_()
@@ -135,8 +108,8 @@ def test_a_sentinel_far_ahead_of_all_regions_is_all_that_is_read():
 
 
 def test_mixed_precision_stays_near():
-    decoder = tiny_decoder().float()
-    features, words = batch()
+    decoder = adaptive().float()
+    features, words = tiny_batch()
     exact = decoder.teacher_forced(features.float(), words, LENGTHS)
     with torch.autocast("cpu", torch.bfloat16):
         mixed = decoder.teacher_forced(features.float(), words, LENGTHS)

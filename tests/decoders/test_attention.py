@@ -2,47 +2,18 @@
 
 import pytest
 import torch
+from tiny_decoders import FEATURES, LENGTHS, VOCABULARY, tiny_batch, tiny_decoder
 from torch.nn.functional import adaptive_avg_pool2d
 
 from pictell.config import DecoderConfig
-from pictell.data.text import START
 from pictell.decoders.attention import AttentionDecoder
 from pictell.decoders.base import build_decoder, counts_of, pack
-from pictell.encoders.grid import pooling_matrix
-
-FEATURES, HIDDEN, ATTENTION, EMBEDDING, VOCABULARY = 10, 6, 5, 4, 9
-LENGTHS = torch.tensor([5, 3, 3, 1])
 
 
-def tiny_decoder(cells=(8, 8), pooled_grid=14, **options) -> AttentionDecoder:
-    """A small decoder in float64, with the pooling in float64 too."""
-    config = DecoderConfig(
-        name="attention",
-        embedding_size=EMBEDDING,
-        hidden_size=HIDDEN,
-        attention_size=ATTENTION,
-        **options,
-    )
-    torch.manual_seed(0)
-    decoder = build_decoder(
-        config, vocab_size=VOCABULARY, feature_size=FEATURES, cells=cells, pooled_grid=pooled_grid
-    ).double()
+def attention(cells=(8, 8), pooled_grid=14, **options) -> AttentionDecoder:
+    decoder = tiny_decoder("attention", cells, pooled_grid, **options)
     assert isinstance(decoder, AttentionDecoder)
-    for parameter in decoder.parameters():  # so that every term shows
-        torch.nn.init.normal_(parameter, std=0.5)
-    decoder.pool = pooling_matrix(cells, decoder.grid)
-    decoder.pool_mean = decoder.pool.mean(dim=0)
-    return decoder.eval()
-
-
-def batch(cells=(8, 8)) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    features = torch.randn(
-        4, cells[0] * cells[1], FEATURES, dtype=torch.float64, generator=generator
-    )
-    words = torch.randint(4, VOCABULARY, (4, 5), generator=generator)
-    words[:, 0] = START
-    return features, words
+    return decoder
 
 
 def textbook(decoder, features, words, lengths, cells):
@@ -94,8 +65,8 @@ def textbook(decoder, features, words, lengths, cells):
     ("cells", "pooled_grid"), [((8, 8), 14), ((7, 7), 14), ((8, 8), 0), ((3, 5), 4)]
 )
 def test_equals_the_textbook_in_values_and_gradients(cells, pooled_grid, activation, gate):
-    decoder = tiny_decoder(cells, pooled_grid, activation=activation, gate=gate)
-    features, words = batch(cells)
+    decoder = attention(cells, pooled_grid, activation=activation, gate=gate)
+    features, words = tiny_batch(cells[0] * cells[1])
     features.requires_grad_(True)
     generator = torch.Generator().manual_seed(2)
 
@@ -129,8 +100,8 @@ def test_equals_the_textbook_in_values_and_gradients(cells, pooled_grid, activat
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_word_by_word_is_the_same(activation, gate):
     """The way of mixed precision, left to automatic differentiation."""
-    decoder = tiny_decoder(activation=activation, gate=gate)
-    features, words = batch()
+    decoder = attention(activation=activation, gate=gate)
+    features, words = tiny_batch(64)
     fast = decoder.teacher_forced(features, words, LENGTHS)
     keys, hidden, cell = decoder._prepare(features)
     gates = decoder.from_word(decoder.embedding(pack(words, LENGTHS)))
@@ -141,8 +112,8 @@ def test_word_by_word_is_the_same(activation, gate):
 
 @pytest.mark.parametrize("pooled_grid", [14, 0])
 def test_attention_sums_to_one_at_every_real_word(pooled_grid):
-    decoder = tiny_decoder(pooled_grid=pooled_grid)
-    features, words = batch()
+    decoder = attention(pooled_grid=pooled_grid)
+    features, words = tiny_batch(64)
     sums = decoder.teacher_forced(features, words, LENGTHS).attention_sums
     assert sums.shape == (4, 196 if pooled_grid else 64)
     torch.testing.assert_close(sums.sum(dim=1), LENGTHS.double())
@@ -152,9 +123,9 @@ def test_attention_sums_to_one_at_every_real_word(pooled_grid):
 
 def test_seven_by_seven_cells_share_their_attention_among_four_regions():
     """Attention over 196 regions is attention over 49 cells."""
-    pooled, native = tiny_decoder((7, 7), 14), tiny_decoder((7, 7), 0)
+    pooled, native = attention((7, 7), 14), attention((7, 7), 0)
     native.load_state_dict(pooled.state_dict())
-    features, words = batch((7, 7))
+    features, words = tiny_batch(49)
     over_regions = pooled.teacher_forced(features, words, LENGTHS)
     over_cells = native.teacher_forced(features, words, LENGTHS)
     torch.testing.assert_close(over_regions.logits, over_cells.logits)
@@ -163,8 +134,8 @@ def test_seven_by_seven_cells_share_their_attention_among_four_regions():
 
 
 def test_the_pooling_is_no_part_of_the_weights():
-    names = set(tiny_decoder().state_dict())
-    assert names == {name for name, _ in tiny_decoder().named_parameters()}
+    names = set(attention().state_dict())
+    assert names == {name for name, _ in attention().named_parameters()}
 
 
 @pytest.mark.parametrize("gate", [True, False])
@@ -191,8 +162,8 @@ def test_parameter_count(gate):
 
 
 def test_logits_come_in_the_order_of_packed_words():
-    decoder = tiny_decoder()
-    features, words = batch()
+    decoder = attention()
+    features, words = tiny_batch(64)
     logits = decoder.teacher_forced(features, words, LENGTHS).logits
     full = decoder.teacher_forced(features, words, torch.tensor([5, 5, 5, 5])).logits
     by_caption = full.view(5, 4, VOCABULARY).transpose(0, 1)  # (B, T, V)

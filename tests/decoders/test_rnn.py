@@ -2,40 +2,21 @@
 
 import pytest
 import torch
+from tiny_decoders import EMBEDDING, HIDDEN, LENGTHS, tiny_batch, tiny_decoder
 
 from pictell.config import DecoderConfig
-from pictell.data.text import START
 from pictell.decoders.base import build_decoder
 from pictell.decoders.rnn import RNNDecoder
 from pictell.encoders.grid import pooling_matrix
 
-FEATURES, HIDDEN, EMBEDDING, VOCABULARY = 10, 6, 4, 9
-LENGTHS = torch.tensor([5, 3, 3, 1])
 
-
-def tiny_decoder(cells=(8, 8), pooled_grid=14) -> RNNDecoder:
-    config = DecoderConfig(name="rnn", embedding_size=EMBEDDING, hidden_size=HIDDEN, dropout=0.0)
-    torch.manual_seed(0)
-    decoder = build_decoder(
-        config, vocab_size=VOCABULARY, feature_size=FEATURES, cells=cells, pooled_grid=pooled_grid
-    ).double()
+def rnn(cells=(8, 8), pooled_grid=14) -> RNNDecoder:
+    decoder = tiny_decoder("rnn", cells, pooled_grid, dropout=0.0)
     assert isinstance(decoder, RNNDecoder)
-    for parameter in decoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
     for norm in (decoder.initial_hidden[1], decoder.initial_cell[1]):
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.5, 2)
-    decoder.pool = pooling_matrix(cells, decoder.grid)
-    decoder.pool_mean = decoder.pool.mean(dim=0)
-    return decoder
-
-
-def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    features = torch.randn(4, 64, FEATURES, dtype=torch.float64, generator=generator)
-    words = torch.randint(4, VOCABULARY, (4, 5), generator=generator)
-    words[:, 0] = START
-    return features, words
+    return decoder.train()
 
 
 def written_out_norm(norm: torch.nn.BatchNorm1d, x: torch.Tensor, training: bool) -> torch.Tensor:
@@ -67,8 +48,8 @@ def textbook(decoder, features, words, lengths, training):
 @pytest.mark.parametrize("pooled_grid", [14, 0])
 @pytest.mark.parametrize("training", [True, False])
 def test_equals_the_textbook_in_values_and_gradients(training, pooled_grid):
-    decoder = tiny_decoder(pooled_grid=pooled_grid).train(training)
-    features, words = batch()
+    decoder = rnn(pooled_grid=pooled_grid).train(training)
+    features, words = tiny_batch(64)
     results = []
     for forward in (
         lambda: decoder.teacher_forced(features, words, LENGTHS).logits,
@@ -93,24 +74,24 @@ def test_equals_the_textbook_in_values_and_gradients(training, pooled_grid):
 
 def test_the_librarys_lstm_is_the_same():
     """The way of GPUs and of mixed precision."""
-    decoder = tiny_decoder().eval()
-    features, words = batch()
+    decoder = rnn().eval()
+    features, words = tiny_batch(64)
     library = decoder._library_lstm(*decoder._initial(features), words, LENGTHS)
     ours = decoder.teacher_forced(features, words, LENGTHS)
     torch.testing.assert_close(ours.logits, library.logits, rtol=1e-10, atol=1e-12)
 
 
 def test_there_is_no_attention():
-    decoder = tiny_decoder().eval()
-    features, words = batch()
+    decoder = rnn().eval()
+    features, words = tiny_batch(64)
     assert decoder.teacher_forced(features, words, LENGTHS).attention_sums is None
     assert decoder.step(decoder.start(features), words[:, :1]).attention is None
 
 
 def test_a_batch_of_one_caption_trains():
     """Captions rarely divide by the batch size; torch's batch norm refuses a batch of one."""
-    decoder = tiny_decoder().train()
-    features, words = batch()
+    decoder = rnn().train()
+    features, words = tiny_batch(64)
     before = {name: tensor.clone() for name, tensor in decoder.named_buffers()}
     decoder.teacher_forced(features[:1], words[:1], LENGTHS[:1]).logits.sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in decoder.parameters() if p.grad is not None)
@@ -120,8 +101,8 @@ def test_a_batch_of_one_caption_trains():
 
 
 def test_batch_norm_learns_its_statistics_in_training():
-    decoder = tiny_decoder().train()
-    features, words = batch()
+    decoder = rnn().train()
+    features, words = tiny_batch(64)
     before = decoder.initial_hidden[1].running_mean.clone()
     decoder.teacher_forced(features, words, LENGTHS)
     assert not torch.equal(decoder.initial_hidden[1].running_mean, before)

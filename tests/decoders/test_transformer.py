@@ -2,40 +2,21 @@
 
 import pytest
 import torch
+from tiny_decoders import LENGTHS, VOCABULARY, tiny_batch, tiny_decoder
 
 from pictell.config import Config, DecoderConfig
-from pictell.data.text import START
 from pictell.decoders.base import build_decoder, pack
 from pictell.decoders.transformer import Layer, TransformerDecoder, positions
-from pictell.encoders.grid import pooling_matrix
 from pictell.errors import InputError
 
-FEATURES, WIDTH, HEADS, VOCABULARY = 10, 8, 2, 9
-LENGTHS = torch.tensor([5, 3, 3, 1])
+WIDTH, HEADS = 8, 2
 
 
-def tiny_decoder(cells=(3, 3), pooled_grid=5, **options) -> TransformerDecoder:
-    """A small decoder in float64, with the pooling in float64 too."""
-    values = {"embedding_size": WIDTH, "hidden_size": WIDTH, "heads": HEADS, "layers": 2}
-    config = DecoderConfig(name="transformer", **{**values, **options})
-    torch.manual_seed(0)
-    decoder = build_decoder(
-        config, vocab_size=VOCABULARY, feature_size=FEATURES, cells=cells, pooled_grid=pooled_grid
-    ).double()
+def transformer(*args, **options) -> TransformerDecoder:
+    sizes = {"embedding_size": WIDTH, "hidden_size": WIDTH, "heads": HEADS, "layers": 2}
+    decoder = tiny_decoder("transformer", *args, **{**sizes, **options})
     assert isinstance(decoder, TransformerDecoder)
-    for parameter in decoder.parameters():  # so that every term shows
-        torch.nn.init.normal_(parameter, std=0.5)
-    decoder.pool = pooling_matrix(cells, decoder.grid)
-    decoder.pool_mean = decoder.pool.mean(dim=0)
-    return decoder.eval()
-
-
-def batch(cells=9) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    features = torch.randn(4, cells, FEATURES, dtype=torch.float64, generator=generator)
-    words = torch.randint(4, VOCABULARY, (4, 5), generator=generator)
-    words[:, 0] = START
-    return features, words
+    return decoder
 
 
 def attend(attention_weights, x, y, heads, mask=None):
@@ -86,8 +67,8 @@ def textbook(decoder, features, words):
 @pytest.mark.parametrize("options", [{}, {"layers": 1, "heads": 4}, {"embedding_size": 6}])
 @pytest.mark.parametrize(("cells", "pooled_grid"), [((3, 3), 5), ((3, 3), 0), ((2, 4), 3)])
 def test_equals_torchs_attention_on_regions_in_values_and_gradients(cells, pooled_grid, options):
-    decoder = tiny_decoder(cells, pooled_grid, **options)
-    features, words = batch(cells[0] * cells[1])
+    decoder = transformer(cells, pooled_grid, **options)
+    features, words = tiny_batch(cells[0] * cells[1])
     features.requires_grad_(True)
     results = []
     for literal in (False, True):
@@ -111,8 +92,8 @@ def test_equals_torchs_attention_on_regions_in_values_and_gradients(cells, poole
 
 
 def test_words_know_nothing_of_what_follows():
-    decoder = tiny_decoder()
-    features, words = batch()
+    decoder = transformer()
+    features, words = tiny_batch()
     full = torch.tensor([5, 5, 5, 5])
     before = decoder.teacher_forced(features, words, full).logits.view(5, 4, VOCABULARY)
     words[:, 3:] = 4 + (words[:, 3:] - 3) % 5  # others
@@ -131,8 +112,8 @@ def test_places_of_a_later_word_are_those_of_training():
 
 
 def test_dropout_of_the_layers_acts_in_training_only():
-    decoder = tiny_decoder(layer_dropout=0.5, dropout=0.0)
-    features, words = batch()
+    decoder = transformer(layer_dropout=0.5, dropout=0.0)
+    features, words = tiny_batch()
 
     def logits():
         return decoder.teacher_forced(features, words, LENGTHS).logits
@@ -143,8 +124,8 @@ def test_dropout_of_the_layers_acts_in_training_only():
 
 
 def test_mixed_precision_stays_near():
-    decoder = tiny_decoder().float()
-    features, words = batch()
+    decoder = transformer().float()
+    features, words = tiny_batch()
     exact = decoder.teacher_forced(features.float(), words, LENGTHS)
     with torch.autocast("cpu", torch.bfloat16):
         mixed = decoder.teacher_forced(features.float(), words, LENGTHS)

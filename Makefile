@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean-demo help
+.PHONY: demo test lint clean-demo help flickr8k-best
 
 help:
 	@echo "make demo        install, generate scenes, train and compare both models, print where the report is"
 	@echo "make test        install, run the tests"
+	@echo "make flickr8k-best FLICKR8K=folder  the best figures of docs/results.md from raw pictures (hours)"
 	@echo "make lint        format check, lint, types"
 	@echo "make clean-demo  remove what the demo wrote"
 
@@ -32,6 +33,12 @@ demo: $(VENV)/.demo-installed
 	@echo
 	@echo "Open the report in a browser:  $(CURDIR)/demo/compare/report.html"
 	@echo "Where the model looked:        $(CURDIR)/demo/scene_00000.attention.png"
+
+# Trains what is missing of both, the second from the weights of the first, and compares them.
+flickr8k-best: $(VENV)/.demo-installed
+	@test -d "$(FLICKR8K)" || { echo "name the folder of Flickr8k: make flickr8k-best FLICKR8K=flickr8k/"; exit 2; }
+	$(BIN)/pictell prepare flickr8k "$(FLICKR8K)" --out data/flickr8k
+	$(BIN)/pictell compare configs/flickr8k_attention_best.yaml configs/flickr8k_best.yaml --out runs/flickr8k_best_compare
 
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest

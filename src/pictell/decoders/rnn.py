@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
@@ -63,7 +62,9 @@ class RNNDecoder(Decoder):
         self, features: Tensor, words: Tensor, lengths: Tensor, owners: Tensor | None = None
     ) -> TeacherForced:
         hidden, cell = self._initial(features, owners)
-        if features.is_cuda or torch.is_autocast_enabled(features.device.type):
+        # On a CPU oneDNN has no LSTM in bfloat16 where the processor has no AVX-512; our loop is in
+        # full precision there, and only the products around it are in half.
+        if features.is_cuda:
             return self._library_lstm(hidden, cell, words, lengths)
         from_word, recurrent, bias, second_bias = self.lstm.all_weights[0]
         # The words' part of the gates is one product: it does not depend on the state.
@@ -76,7 +77,7 @@ class RNNDecoder(Decoder):
     def _library_lstm(
         self, hidden: Tensor, cell: Tensor, words: Tensor, lengths: Tensor
     ) -> TeacherForced:
-        """The same by torch's own LSTM, which is one kernel on a GPU and knows mixed precision."""
+        """The same by torch's own LSTM, which is one kernel on a GPU."""
         packed = pack_padded_sequence(words, lengths, batch_first=True)
         embedded = PackedSequence(self.word_vectors(packed.data), packed.batch_sizes)  # (N, E)
         outputs, _ = self.lstm(embedded, (hidden[None], cell[None]))

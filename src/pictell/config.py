@@ -172,6 +172,8 @@ class TrainConfig:
         batch_by: caption (any captions of nearly one length), picture (all captions of some
             pictures, which share what is computed for the picture), or auto: picture where the
             encoder is trained or the objective is self_critical, else caption.
+        captions_per_picture: Captions of each picture that an epoch reads, drawn anew for each; 0
+            for all. Self-critical training needs few: it samples captions of its own.
         epochs: Passes over the training captions.
         optimizer: adam (Kingma and Ba 2015), or adamw, which applies weight_decay.
         weight_decay: Share of the learning rate by which each step of adamw shrinks the weights;
@@ -221,6 +223,7 @@ class TrainConfig:
     reward_bleu: float = 0.0
     batch_size: int = 32
     batch_by: Literal["auto", "caption", "picture"] = "auto"
+    captions_per_picture: int = 0
     epochs: int = 10
     optimizer: Literal["adam", "adamw"] = "adam"
     weight_decay: float = 0.0
@@ -278,7 +281,8 @@ class TrainConfig:
             _check(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "above 0")
         _check(self.samples >= 2, "train.samples", self.samples, "at least 2")
         at_least_zero = ("alpha_c", "clip", "workers", "patience", "seed", "save_every")
-        for name in (*at_least_zero, "weight_decay", "warmup", "reward_bleu"):
+        at_least_zero += ("captions_per_picture", "weight_decay", "warmup", "reward_bleu")
+        for name in at_least_zero:
             _check(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
         shares = ("label_smoothing", "scheduled_sampling", "ema", "lr_floor")
         for name in (*shares, "cross_entropy_weight"):

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from pictell.data.batches import (
     Captions,
     DecodedPixels,
     StoredFeatures,
+    captions_of_epoch,
     epoch_batches,
     epoch_picture_batches,
     load_batches,
@@ -149,6 +152,18 @@ def test_the_captions_of_a_picture_stay_together():
     assert all((a == b).all() for a, b in zip(batches, again, strict=True))
     other = epoch_picture_batches(captions, 32, seed=0, epoch=1)
     assert any((a != b).any() for a, b in zip(batches, other, strict=True))
+
+
+def test_an_epoch_draws_some_captions_of_each_picture():
+    images = np.array([0, 0, 0, 1, 2, 2, 2, 2])
+    drawn = [captions_of_epoch(images, 2, seed=0, epoch=epoch) for epoch in range(50)]
+    for positions in drawn:
+        assert (np.diff(positions) > 0).all()
+        assert np.bincount(images[positions]).tolist() == [2, 1, 2]  # all that there are, at most
+    assert set(np.concatenate(drawn)) == set(range(8))
+    assert (captions_of_epoch(images, 2, seed=0, epoch=7) == drawn[7]).all()
+    assert any((a != b).any() for a, b in pairwise(drawn))
+    assert captions_of_epoch(images, 9, seed=0, epoch=0).tolist() == list(range(8))
 
 
 def test_a_picture_with_many_captions_is_divided():

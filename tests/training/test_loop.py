@@ -207,6 +207,33 @@ def test_the_last_shorter_window_is_used_and_nothing_leaks_into_the_next_epoch(
         torch.testing.assert_close(summed, whole, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("batch_by", ["caption", "picture"])
+def test_an_epoch_can_read_a_few_captions_of_each_picture(
+    tmp_path, tiny_config, monkeypatch, batch_by
+):
+    seen = []
+    original = Trainer._step
+
+    def step(self, window, batches):
+        seen.append((self.progress.epoch, np.concatenate(window)))
+        return original(self, window, batches)
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    config = tiny_config(train=options(2, 1, captions_per_picture=1, batch_by=batch_by, epochs=3))
+    run = train(config, tmp_path / "run")
+    images = build_task(config).split("train").captions.images
+    read = [np.concatenate([w for e, w in seen if e == epoch]) for epoch in range(3)]
+    for captions in read:
+        assert sorted(images[captions]) == sorted(set(images))
+    assert any(sorted(read[0]) != sorted(other) for other in read[1:])
+    pictures = len(set(images))
+    for line in run.log_file.read_text().splitlines():
+        entry = json.loads(line)
+        if entry["kind"] == "epoch":
+            rate = pictures / entry["seconds"]["train"]
+            assert entry["captions_per_second"] == pytest.approx(rate, rel=1e-3)
+
+
 @pytest.mark.parametrize("clip_by", ["norm", "value"])
 def test_clipping(tmp_path, tiny_config, monkeypatch, clip_by):
     seen = []

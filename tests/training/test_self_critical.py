@@ -211,7 +211,13 @@ def test_it_begins_with_the_weights_of_the_run(tmp_path, tiny_config, first_run)
     assert len(run.info["init"]["model_sha256"]) == 64
 
 
-@pytest.mark.parametrize("options", [{}, {"cross_entropy_weight": 0.0, "reward_bleu": 0.5}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"captions_per_picture": 1, "batch_size": 1},
+        {"cross_entropy_weight": 0.0, "reward_bleu": 0.5},
+    ],
+)
 def test_interrupted_and_resumed_equals_uninterrupted(
     tmp_path, tiny_config, first_run, monkeypatch, options
 ):

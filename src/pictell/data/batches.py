@@ -62,6 +62,11 @@ class Captions:
         lengths = np.array([len(w) - 1 for w in words], dtype=np.int64)
         return cls(words, np.array(images, dtype=np.int64), lengths)
 
+    def at(self, positions: np.ndarray) -> Captions:
+        """Those at the positions, of the same pictures."""
+        words = [self.words[position] for position in positions]
+        return Captions(words, self.images[positions], self.lengths[positions])
+
 
 @dataclass
 class Batch:
@@ -117,6 +122,24 @@ class DecodedPixels:
         mirrored, image = divmod(position, len(self.paths))
         pixels = self.transform.read(self.paths[image])  # (3, S, S)
         return pixels[:, :, ::-1] if mirrored else pixels
+
+
+def captions_of_epoch(images: np.ndarray, per_picture: int, *, seed: int, epoch: int) -> np.ndarray:
+    """Positions of the captions that an epoch reads: so many of each picture, or all if it has no
+    more, as many in every epoch. In rising order.
+
+    Args:
+        images: (captions,) position of each caption's picture.
+        per_picture: At least 1.
+        seed: Seed of the run.
+        epoch: Epochs differ in the captions they draw.
+    """
+    # The order of captions has [seed, epoch], their views have [seed, epoch, 1].
+    order = np.random.default_rng([seed, epoch, 2]).permutation(len(images))
+    order = order[np.argsort(images[order], kind="stable")]  # by picture, at random within it
+    counts = np.bincount(images)
+    places = np.arange(len(images)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(order[places < per_picture])
 
 
 def epoch_batches(

@@ -22,7 +22,13 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from pictell.config import Config
-from pictell.data.batches import Batch, epoch_batches, epoch_picture_batches, load_batches
+from pictell.data.batches import (
+    Batch,
+    captions_of_epoch,
+    epoch_batches,
+    epoch_picture_batches,
+    load_batches,
+)
 from pictell.data.fluency import fluency
 from pictell.data.mirroring import views_of_epoch
 from pictell.decoders.base import Decoder, build_decoder
@@ -238,10 +244,16 @@ class Trainer:
     def _batches(self, epoch: int) -> list[np.ndarray]:
         train, captions = self.config.train, self.train_split.captions
         order = {"seed": train.seed, "epoch": epoch}
+        chosen = np.arange(len(captions.words))
+        if train.captions_per_picture:
+            chosen = captions_of_epoch(captions.images, train.captions_per_picture, **order)
+            captions = captions.at(chosen)
         together = self.encoder.trained or train.objective == "self_critical"
         if train.batch_by == "picture" or (train.batch_by == "auto" and together):
-            return epoch_picture_batches(captions, train.batch_size, **order)
-        return epoch_batches(captions.lengths, train.batch_size, **order)
+            batches = epoch_picture_batches(captions, train.batch_size, **order)
+        else:
+            batches = epoch_batches(captions.lengths, train.batch_size, **order)
+        return [chosen[batch] for batch in batches]
 
     def _share(self, window: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """This process's batches of a window."""
@@ -340,7 +352,7 @@ class Trainer:
         self, log: RunLog, scores: dict[str, Any], validation: float, best: bool
     ) -> None:
         progress = self.progress
-        captions = len(self.train_split.captions.words)
+        captions = sum(map(len, self._batches(progress.epoch)))
         entry = {
             "val": scores,
             "best": best,

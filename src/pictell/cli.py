@@ -206,6 +206,7 @@ def _train(arguments: list[str]) -> int:
     parser.add_argument("--resume", action="store_true", help="go on where the run stands")
     parser.add_argument("--overwrite", action="store_true", help="begin anew")
     config, parsed, file = _parse_config(parser, arguments)
+    from pictell.progress import is_first_process
     from pictell.training.checkpoint import run_path
     from pictell.training.loop import InterruptedTraining, train
 
@@ -213,8 +214,11 @@ def _train(arguments: list[str]) -> int:
     try:
         run = train(config, folder, resume=parsed.resume, overwrite=parsed.overwrite)
     except InterruptedTraining as stopped:
-        print(f"pictell train: {stopped}", file=sys.stderr)
+        if is_first_process():
+            print(f"pictell train: {stopped}", file=sys.stderr)
         return 130
+    if not is_first_process():
+        return 0
     info = run.info
     score = ", ".join(f"{name} {value:.4f}" for name, value in info["best_score"].items())
     print(f"{run.path}: best epoch {info['best_epoch']} of {info['epochs']}, validation {score}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -15,8 +17,17 @@ from rich.progress import (
 )
 from rich.text import Text
 
+
+def is_first_process() -> bool:
+    """Whether no launcher (torchrun, accelerate) started this process, or as the first of several.
+
+    Only the first one tells what all of them do; each tells its own errors.
+    """
+    return os.environ.get("RANK", "0") == "0"
+
+
 # Results go to standard output; progress and notes for a person go to standard error.
-console = Console(stderr=True)
+console = Console(stderr=True, quiet=not is_first_process())
 
 
 class _RateColumn(ProgressColumn):

@@ -27,7 +27,6 @@ def run_two(config_file: Path, out: Path) -> None:
             "RANK": rank,
             "LOCAL_RANK": rank,
             "WORLD_SIZE": "2",
-            "ACCELERATE_USE_CPU": "true",
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
             "OMP_NUM_THREADS": "1",
@@ -48,6 +47,8 @@ def run_two(config_file: Path, out: Path) -> None:
             process.kill()
     codes = [process.returncode for process in processes]
     assert codes == [0, 0], "\n".join(output[-3000:] for output in outputs)
+    assert "epoch 1" in outputs[0]
+    assert "epoch 1" not in outputs[1]  # what all processes do is told once
 
 
 @pytest.mark.slow

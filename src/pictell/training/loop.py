@@ -9,6 +9,7 @@ are a function of seed and epoch, so that a run resumed from any window equals a
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -82,7 +83,7 @@ def train(
         )
     precision = _precision(config)
     AcceleratorState._reset_state()  # an earlier training in this process may have had another
-    accelerator = Accelerator(mixed_precision=precision)
+    accelerator = _accelerator(precision)
     torch.manual_seed(config.train.seed)
     if resume:
         check_same_experiment(run, config)
@@ -126,6 +127,16 @@ def _precision(config: Config) -> str:
             "train.precision is 'fp16', which needs a GPU; use none (or bf16) on a CPU"
         )
     return "no" if precision == "none" else precision
+
+
+def _accelerator(precision: str) -> Accelerator:
+    """Knows the processes that a launcher started, also on CPUs.
+
+    Unless it is told so, accelerate looks for others only where there is a GPU; each process would
+    train by itself then, all in the same folder.
+    """
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return Accelerator(mixed_precision=precision, cpu=several and not torch.cuda.is_available())
 
 
 class Trainer:

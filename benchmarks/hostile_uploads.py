@@ -21,6 +21,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -470,22 +471,19 @@ def odd_shapes(r: random.Random) -> Attack:
 def send(port: int, attack: Attack) -> tuple[int, dict[str, Any]]:
     """The status of the answer and its JSON; status 0 for those who do not wait for one."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-        try:
+        # An upload may be refused before all of it was sent; the answer is there to be read.
+        with suppress(BrokenPipeError, ConnectionResetError):
             for piece in attack.pieces:
                 connection.sendall(piece)
                 time.sleep(attack.pause)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # refused before all was sent; the answer is there to be read
         return (0, {}) if attack.hang_up else _answer(connection)
 
 
 def _answer(connection: socket.socket) -> tuple[int, dict[str, Any]]:
     received = b""
-    try:
+    with suppress(ConnectionResetError):  # what came before is the answer
         while data := connection.recv(65536):
             received += data
-    except ConnectionResetError:
-        pass
     head, _, body = received.partition(b"\r\n\r\n")
     if not head:
         return -1, {}

@@ -183,3 +183,20 @@ def test_known_options_are_dotted_and_complete():
 def test_nearest_option_finds_the_section_too():
     assert nearest_option("batchsize").endswith("batch_size?")
     assert nearest_option("qqqq") == ""
+
+
+def test_which_trainings_take_captions_of_a_picture_together():
+    together = [
+        Config(),
+        Config(encoder=EncoderConfig(fine_tune=True)),
+        Config(train=TrainConfig(objective="self_critical", init="runs/first")),
+        Config(train=TrainConfig(batch_by="picture")),
+        Config(encoder=EncoderConfig(fine_tune=True), train=TrainConfig(batch_by="caption")),
+    ]
+    assert [config.batch_by for config in together] == [
+        "caption",
+        "picture",
+        "picture",
+        "picture",
+        "caption",
+    ]

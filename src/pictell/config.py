@@ -173,7 +173,7 @@ class TrainConfig:
             pictures, which share what is computed for the picture), or auto: picture where the
             encoder is trained or the objective is self_critical, else caption.
         captions_per_picture: Captions of each picture that an epoch reads, drawn anew for each; 0
-            for all. Self-critical training needs few: it samples captions of its own.
+            for all. Self-critical training can do with few: it samples captions of its own.
         epochs: Passes over the training captions.
         optimizer: adam (Kingma and Ba 2015), or adamw, which applies weight_decay.
         weight_decay: Share of the learning rate by which each step of adamw shrinks the weights;
@@ -335,6 +335,14 @@ class Config:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+
+    @property
+    def batch_by(self) -> Literal["caption", "picture"]:
+        """`train.batch_by`, with auto decided."""
+        if self.train.batch_by != "auto":
+            return self.train.batch_by
+        together = self.encoder.fine_tune or self.train.objective == "self_critical"
+        return "picture" if together else "caption"
 
     @classmethod
     def from_dict(cls, values: Any, source: str = "config") -> Config:

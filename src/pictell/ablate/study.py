@@ -281,8 +281,7 @@ def _effective(config: Config, *, gpu: bool) -> dict[str, Any]:
     flat = flatten(config.to_dict())
     if flat["train.precision"] == "auto":
         flat["train.precision"] = "fp16" if gpu else "none"
-    if flat["train.batch_by"] == "auto":
-        flat["train.batch_by"] = "picture" if config.encoder.fine_tune else "caption"
+    flat["train.batch_by"] = config.batch_by
     ignored = {"run", "train.seed", *_not_read(config.decoder.name)}
     return {k: v for k, v in flat.items() if k not in ignored}
 

@@ -169,10 +169,11 @@ class Trainer:
         self.train_split, self.val_split = task.split("train"), task.split("val")
         self.objective = self._objective()
         self.views = self._views(0)
-        self.update = Update(
-            config.train, accelerator, self.decoder, self.encoder, len(self._windows(0))
-        )
-        if config.train.compile and self._batches_planned() >= COMPILE_FROM:
+        windows = self._windows(0)  # of any epoch: all are as long
+        self._epoch_captions = sum(len(batch) for window in windows for batch in window)
+        self.update = Update(config.train, accelerator, self.decoder, self.encoder, len(windows))
+        planned = config.train.epochs * sum(map(len, windows))
+        if config.train.compile and planned >= COMPILE_FROM:
             self.decoder.compile_loops()
         self._interrupted = False
         self._last_save = time.monotonic()
@@ -191,9 +192,6 @@ class Trainer:
             config,
             mean_length=float(split.captions.lengths.mean()),
         )
-
-    def _batches_planned(self) -> int:
-        return self.config.train.epochs * len(self._batches(0))
 
     # -- the loop ---------------------------------------------------------------------------------
 
@@ -225,10 +223,11 @@ class Trainer:
         self.objective.begin_epoch(progress.epoch)
         quiet = not self.accelerator.is_main_process
         with progress_bar(disable=quiet) as bar:
-            total = sum(len(b) for w in windows for b in w)
             done = sum(len(b) for w in windows[: progress.window] for b in w)
             name = f"epoch {progress.epoch + 1}/{self.config.train.epochs}"
-            shown = bar.add_task(name, total=total, completed=done, unit="captions", note="")
+            shown = bar.add_task(
+                name, total=self._epoch_captions, completed=done, unit="captions", note=""
+            )
             for window in mine:
                 self._step(window, batches)
                 now = time.monotonic()
@@ -259,8 +258,7 @@ class Trainer:
         if train.captions_per_picture:
             chosen = captions_of_epoch(captions.images, train.captions_per_picture, **order)
             captions = captions.at(chosen)
-        together = self.encoder.trained or train.objective == "self_critical"
-        if train.batch_by == "picture" or (train.batch_by == "auto" and together):
+        if self.config.batch_by == "picture":
             batches = epoch_picture_batches(captions, train.batch_size, **order)
         else:
             batches = epoch_batches(captions.lengths, train.batch_size, **order)
@@ -363,12 +361,11 @@ class Trainer:
         self, log: RunLog, scores: dict[str, Any], validation: float, best: bool
     ) -> None:
         progress = self.progress
-        captions = sum(map(len, self._batches(progress.epoch)))
         entry = {
             "val": scores,
             "best": best,
             "seconds": {"train": progress.seconds, "validation": validation},
-            "captions_per_second": captions / max(progress.seconds, 1e-9),
+            "captions_per_second": self._epoch_captions / max(progress.seconds, 1e-9),
             "peak_memory_mb": self.memory.megabytes,
             **self.objective.figures(),
         }

@@ -203,8 +203,9 @@ class TrainConfig:
         clip_by: norm or value.
         accumulation: Batches whose gradients are summed before a step of the optimiser.
         precision: auto (fp16 on a GPU, full precision on a CPU), fp16, bf16 or none.
-        compile: Fuse the loops of the attention with torch.compile, where a C++ compiler is found
-            and the training is long enough to repay the ten seconds that it takes.
+        compile: On a CPU, fuse the loops of the attention with torch.compile, where a C++ compiler
+            is found and the training is long enough to repay the ten seconds that it takes. On a
+            GPU, launch the reading of captions of one length as CUDA graphs.
         workers: Processes that decode pictures (encoding and fine-tuning).
         patience: Stop after this many epochs without a better validation score; 0 never stops.
         select_by: What chooses the model and stops training: CIDEr-D or BLEU-4 of free-running

@@ -3,37 +3,35 @@
     results = [measure_setting(setting, Shapes()) for setting in settings()]
 
 For each decoder, with stored features and with a ResNet-101 that is trained: single precision,
-fp16 with a loss scaler and bf16; as it is, compiled, and compiled into CUDA graphs; with one batch
-a step of the optimiser and with two. The textbook's code runs in single precision in the same
-process.
+fp16 with a loss scaler and bf16; as it is, compiled, and with the loop over the words as a CUDA
+graph, as training does it; with one batch a step of the optimiser and with two. The textbook's code
+runs in single precision in the same process.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from pictell.bench.arithmetic import Shapes
-from pictell.bench.case import PICTELL, TEXTBOOK, textbook
-from pictell.bench.measure import alternate
+from pictell.bench.case import textbook
+from pictell.bench.measure import alternate, matrix_pace, read_bandwidth
 from pictell.bench.training import CELLS, CLIP, GRID, FineTuningStep, TrainingStep, as_textbook
+from pictell.decoders.base import decoder_class
 from pictell.encoders.encoder import Encoder
+from pictell.training.cuda_graphs import RECORDED_AFTER, ReadingGraphs
 
 PRECISIONS: dict[str, torch.dtype] = {
     "fp32": torch.float32,
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
 }
-EXECUTIONS: dict[str, str | None] = {
-    "eager": None,
-    "compiled": "default",
-    "CUDA graphs": "reduce-overhead",
-}
+EAGER, COMPILED, GRAPHS = "eager", "compiled", "CUDA graphs"
 BACKBONE, SIDE = "resnet101", 256
 
 
@@ -45,7 +43,7 @@ class Setting:
         decoder: `rnn` or `attention`.
         fine_tuned: Train the CNN too, on pixels; else stored features are read.
         precision: A key of `PRECISIONS`.
-        execution: A key of `EXECUTIONS`.
+        execution: `EAGER`, `COMPILED` or `GRAPHS`.
         accumulation: Batches to a step of the optimiser.
     """
 
@@ -54,6 +52,10 @@ class Setting:
     precision: str
     execution: str
     accumulation: int
+
+    def as_textbook(self) -> Setting:
+        """The textbook's setting to compare with: it knows no mixed precision."""
+        return replace(self, precision="fp32", execution=EAGER)
 
     def __str__(self) -> str:
         source = f"{BACKBONE} trained" if self.fine_tuned else "stored features"
@@ -71,6 +73,9 @@ class GpuResult:
         textbook: The textbook's captions per second in the same process, in single precision.
         peak_mb: Most memory allocated on the GPU, in MB (10^6 bytes); 0 on a CPU.
         textbook_mb: The textbook's.
+        pace_share: Part of the pace of a 2048^3 matrix product of the same precision that the
+            arithmetic of a step with stored features reaches; else 0.
+        bandwidth_share: Part of the bandwidth of reading that its bytes reach, likewise.
         failure: Why there are no numbers; empty where there are.
     """
 
@@ -79,6 +84,8 @@ class GpuResult:
     textbook: float = 0.0
     peak_mb: float = 0.0
     textbook_mb: float = 0.0
+    pace_share: float = 0.0
+    bandwidth_share: float = 0.0
     failure: str = ""
 
     @property
@@ -88,7 +95,7 @@ class GpuResult:
 
 
 def settings() -> list[Setting]:
-    """All combinations."""
+    """All combinations; the RNN has no loop of its own on a GPU that a graph would help."""
     return [
         Setting(
             decoder=decoder,
@@ -98,8 +105,9 @@ def settings() -> list[Setting]:
             accumulation=accumulation,
         )
         for decoder, fine_tuned, precision, execution, accumulation in itertools.product(
-            ("rnn", "attention"), (False, True), PRECISIONS, EXECUTIONS, (1, 2)
+            ("rnn", "attention"), (False, True), PRECISIONS, (EAGER, COMPILED, GRAPHS), (1, 2)
         )
+        if execution != GRAPHS or decoder_class(decoder).loops
     ]
 
 
@@ -118,22 +126,71 @@ def measure_setting(
     """
     shapes = shapes or Shapes(captions=30 if setting.fine_tuned else 32)
     case = _case(setting, shapes, backbone, side)
-    seconds, peaks = {}, {}
+    where = torch.device(device)
     try:
-        for way, prepare in ((TEXTBOOK, _textbook_step), (PICTELL, _step)):
-            _forget(device)
-            step = prepare(case, setting, torch.device(device))
-            timing = alternate({way: step}, repeats)[way]
-            seconds[way], peaks[way] = timing.median, _peak_mb(device)
-            del step
+        plain, plain_mb = _textbook(
+            setting.as_textbook(), shapes, where, backbone=backbone, side=side, repeats=repeats
+        )
+        seconds, peak_mb = _timed(lambda: _step(case, setting, where), where, repeats)
     except RuntimeError as error:  # torch.compile's own errors are of this kind too
         return GpuResult(setting=setting, failure=str(error).strip().split("\n")[0])
+    pace_share, bandwidth_share = _shares(case, setting, seconds, where)
     return GpuResult(
         setting=setting,
-        captions_per_second=setting.accumulation * case.amount / seconds[PICTELL],
-        textbook=setting.accumulation * case.amount / seconds[TEXTBOOK],
-        peak_mb=peaks[PICTELL],
-        textbook_mb=peaks[TEXTBOOK],
+        captions_per_second=setting.accumulation * case.amount / seconds,
+        textbook=setting.accumulation * case.amount / plain,
+        peak_mb=peak_mb,
+        textbook_mb=plain_mb,
+        pace_share=pace_share,
+        bandwidth_share=bandwidth_share,
+    )
+
+
+@lru_cache  # the same for all precisions and executions
+def _textbook(
+    setting: Setting,
+    shapes: Shapes,
+    device: torch.device,
+    *,
+    backbone: str,
+    side: int,
+    repeats: int,
+) -> tuple[float, float]:
+    """Seconds and MB of the textbook's step."""
+    case = _case(setting, shapes, backbone, side)
+    return _timed(lambda: _textbook_step(case, setting, device), device, repeats)
+
+
+def _timed(
+    prepare: Callable[[], Callable[[], object]],
+    device: torch.device,
+    repeats: int,
+) -> tuple[float, float]:
+    """The median of a step's seconds, and the most memory in MB."""
+    cuda = device.type == "cuda"
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    step = prepare()
+    for _ in range(RECORDED_AFTER):
+        step()
+    timing = alternate({"step": step}, repeats)["step"]
+    return timing.median, torch.cuda.max_memory_allocated() / 1e6 if cuda else 0.0
+
+
+def _shares(
+    case: TrainingStep, setting: Setting, seconds: float, device: torch.device
+) -> tuple[float, float]:
+    """Which parts of the GPU's pace and bandwidth a step reaches; nothing is told of a CPU."""
+    if device.type == "cpu":
+        return 0.0, 0.0
+    dtype, terms = PRECISIONS[setting.precision], case.arithmetic()
+    per_second = setting.accumulation / seconds
+    gflop = sum(term.gflop for term in terms)
+    gigabytes = sum(term.megabytes for term in terms) / 1e3 * dtype.itemsize / 4
+    return (
+        per_second * gflop / matrix_pace(device, dtype),
+        per_second * gigabytes / read_bandwidth(device),
     )
 
 
@@ -148,15 +205,24 @@ def _step(case: TrainingStep, setting: Setting, device: torch.device) -> Callabl
     decoder = case.build().to(device)
     inputs, owners, encoder = _inputs(case, device)
     case.words, case.targets = case.words.to(device), case.targets.to(device)
-    mode = EXECUTIONS[setting.execution]
-    if mode is not None:
+    if setting.execution == COMPILED:
         torch._dynamo.reset()
-        decoder.teacher_forced = torch.compile(decoder.teacher_forced, mode=mode)  # type: ignore[method-assign]
+        decoder.teacher_forced = torch.compile(decoder.teacher_forced)  # type: ignore[method-assign]
+    graphs = None
+    if setting.execution == GRAPHS:
+        graphs = ReadingGraphs(decoder, {"fp32": "no"}.get(setting.precision, setting.precision))
+    autocast = _autocast(setting, device)
 
     def loss() -> Tensor:
-        return case.loss(decoder, encoder(inputs) if encoder else inputs, owners)
+        with autocast:
+            features = encoder(inputs) if encoder else inputs
+        output = graphs(features, case.words, case.lengths, owners) if graphs else None
+        with autocast:
+            if output is None:
+                output = decoder.teacher_forced(features, case.words, case.lengths, owners)
+            return case.loss_of(output)
 
-    return _optimised(loss, [decoder, encoder], setting, device)
+    return _optimised(loss, [decoder, encoder], setting, device, fused=True)
 
 
 def _textbook_step(
@@ -171,17 +237,12 @@ def _textbook_step(
         encode = FineTuningStep._textbook_encoder(encoder)
         inputs = inputs[owners].float() / 255
     pool = textbook("decoders").pool_regions
-    plain_setting = Setting(**{**_fields(setting), "precision": "fp32", "execution": "eager"})
 
     def loss() -> Tensor:
         cells = encode(inputs) if encode else inputs
         return case.textbook_loss(plain, pool(cells, CELLS, GRID))
 
-    return _optimised(loss, [plain, encode], plain_setting, device)
-
-
-def _fields(setting: Setting) -> dict[str, Any]:
-    return {field.name: getattr(setting, field.name) for field in fields(setting)}
+    return _optimised(loss, [plain, encode], setting, device, fused=False)
 
 
 def _inputs(
@@ -198,17 +259,18 @@ def _optimised(
     modules: Sequence[nn.Module | None],
     setting: Setting,
     device: torch.device,
+    *,
+    fused: bool,
 ) -> Callable[[], object]:
     """Forward, backward, clipping and Adam; with a loss scaler in fp16."""
     parameters = [p for m in modules if m is not None for p in m.parameters() if p.requires_grad]
-    adam = torch.optim.Adam(parameters, lr=4e-4)
+    adam = torch.optim.Adam(parameters, lr=4e-4, fused=fused)
     dtype = PRECISIONS[setting.precision]
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
 
     def step() -> None:
         for _ in range(setting.accumulation):
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                value = loss()
+            value = loss()
             scaler.scale(value / setting.accumulation).backward()
         scaler.unscale_(adam)
         nn.utils.clip_grad_norm_(parameters, CLIP)
@@ -219,11 +281,6 @@ def _optimised(
     return step
 
 
-def _forget(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-
-
-def _peak_mb(device: str) -> float:
-    return torch.cuda.max_memory_allocated() / 1e6 if device.startswith("cuda") else 0.0
+def _autocast(setting: Setting, device: torch.device) -> torch.autocast:
+    dtype = PRECISIONS[setting.precision]
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)

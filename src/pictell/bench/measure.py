@@ -120,18 +120,21 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def matrix_pace(device: torch.device | None = None, repeats: int = 10) -> float:
+def matrix_pace(
+    device: torch.device | None = None, dtype: torch.dtype | None = None, repeats: int = 10
+) -> float:
     """GFLOP/s of a square matrix product: what this machine can do at best, as measured."""
-    a, b = torch.randn(2, _SIDE, _SIDE, device=device)
+    a, b = torch.randn(2, _SIDE, _SIDE, device=device, dtype=dtype)
     timing = alternate({"product": lambda: a @ b}, repeats)["product"]
     return 2 * _SIDE**3 / timing.median / 1e9
 
 
 def read_bandwidth(device: torch.device | None = None, repeats: int = 20) -> float:
-    """GB/s of reading a tensor that is too large for a core's own cache."""
-    read = torch.ones(_READ_BYTES // 4, device=device)
+    """GB/s of reading a tensor that is too large for a core's own cache, or for a GPU's."""
+    size = _READ_BYTES if device is None or device.type == "cpu" else 16 * _READ_BYTES
+    read = torch.ones(size // 4, device=device)
     timing = alternate({"read": read.sum}, repeats)["read"]
-    return _READ_BYTES / timing.median / 1e9
+    return size / timing.median / 1e9
 
 
 def measure(case: Case, *, repeats: int, memory: bool) -> Measured:

@@ -133,16 +133,19 @@ def _growth(growth: Mapping[str, Mapping[str, Sequence[float]]]) -> Section:
 
 def _gpu(results: Sequence[GpuResult]) -> Section:
     rows = [
-        [str(r.setting), *([r.failure, "", "", "", ""] if r.failure else _gpu_numbers(r))]
+        [str(r.setting), *([r.failure, *[""] * 7] if r.failure else _gpu_numbers(r))]
         for r in results
     ]
     columns = ["training", "captions/s", "textbook's", "ratio", "memory, MB", "textbook's"]
+    columns += ["of the product's pace", "of the bandwidth"]
     return "Training on a GPU", columns, rows
 
 
 def _gpu_numbers(r: GpuResult) -> list[str]:
     rates = [f"{r.captions_per_second:,.0f}", f"{r.textbook:,.0f}", f"{r.ratio:.1f}"]
-    return [*rates, f"{r.peak_mb:,.0f}", f"{r.textbook_mb:,.0f}"]
+    memory = [f"{r.peak_mb:,.0f}", f"{r.textbook_mb:,.0f}"]
+    shares = (f"{share:.1%}" if share else "" for share in (r.pace_share, r.bandwidth_share))
+    return [*rates, *memory, *shares]
 
 
 def print_results(results: Results) -> None:

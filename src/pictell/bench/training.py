@@ -15,7 +15,7 @@ from pictell.bench.case import PICTELL, TEXTBOOK, Case, Term, textbook
 from pictell.bench.inputs import caption_batch, region_features
 from pictell.config import DecoderConfig, EncoderConfig
 from pictell.decoders.attention import AttentionDecoder
-from pictell.decoders.base import Decoder, build_decoder, targets_of
+from pictell.decoders.base import Decoder, TeacherForced, build_decoder, targets_of
 from pictell.encoders.encoder import Encoder
 from pictell.training.loss import loss_sums
 
@@ -78,7 +78,10 @@ class TrainingStep(Case):
 
     def loss(self, decoder: Decoder, features: Tensor, owners: Tensor | None = None) -> Tensor:
         """As the training loop forms it."""
-        output = decoder.teacher_forced(features, self.words, self.lengths, owners)
+        return self.loss_of(decoder.teacher_forced(features, self.words, self.lengths, owners))
+
+    def loss_of(self, output: TeacherForced) -> Tensor:
+        """The same, of what the decoder said."""
         targets = targets_of(self.targets, self.lengths)
         entropy, attention = loss_sums(output, targets, self.lengths, "one")
         return entropy / int(self.lengths.sum()) + attention / len(self.lengths)

@@ -28,6 +28,8 @@ from pictell.data.text import END, PAD, START, Tokenizer, Vocabulary
 from pictell.errors import InputError
 
 BUCKET_BATCHES = 100  # batches that are sorted by length together
+_SHARE_FOR_FEATURES = 0.4  # of a GPU's free memory, at most, for the pictures of a split
+_ROWS_SENT = 256  # at once
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Batch:
     """One batch, captions in order of falling length.
 
     Attributes:
-        pictures: (P, C, D) fp16 features, or (P, 3, S, S) uint8 pixels, each picture once.
+        pictures: (P, C, D) fp16 features, or (P, 3, S, S) uint8 pixels, each picture once; on the
+            CPU, or features where they are kept.
         owners: (B,) which of the pictures each caption belongs to, or None where each has its own.
         inputs: (B, T) words that are read, `<start>` first.
         targets: (B, T) words that are predicted, `<end>` last.
@@ -106,6 +109,37 @@ class StoredFeatures:
 
     def __call__(self, images: np.ndarray) -> Tensor:
         return torch.from_numpy(self.array[self.rows[images]])
+
+
+@dataclass(frozen=True)
+class FeaturesOnDevice:
+    """Features (rows, C, D) in a GPU's memory; `places` gives each position's row."""
+
+    rows: Tensor
+    places: np.ndarray
+
+    def __call__(self, images: np.ndarray) -> Tensor:
+        chosen = torch.from_numpy(self.places[images])
+        return self.rows.index_select(0, chosen.to(self.rows.device))
+
+
+def near(pictures: Pictures, device: torch.device) -> Pictures:
+    """Stored features in the memory of the GPU that reads them, where there is room.
+
+    Sending each batch's features to a GPU takes longer than what is done with them.
+    """
+    if device.type != "cuda" or not isinstance(pictures, StoredFeatures):
+        return pictures
+    rows, places = np.unique(pictures.rows, return_inverse=True)
+    needed = len(rows) * pictures.array[0].nbytes
+    if needed > _SHARE_FOR_FEATURES * torch.cuda.mem_get_info(device)[0]:
+        return pictures
+    shape = (len(rows), *pictures.array.shape[1:])
+    kept = torch.empty(shape, dtype=torch.float16, device=device)
+    for start in range(0, len(rows), _ROWS_SENT):
+        here = slice(start, start + _ROWS_SENT)
+        kept[here] = torch.from_numpy(pictures.array[rows[here]])
+    return FeaturesOnDevice(kept, places)
 
 
 @dataclass(frozen=True)
@@ -267,8 +301,8 @@ def load_batches(
     Raises:
         InputError: A picture does not decode.
     """
-    if isinstance(pictures, StoredFeatures):
-        workers = 0  # a copy from a memory map is cheaper than sending it between processes
+    if not isinstance(pictures, DecodedPixels):
+        workers = 0  # a copy of features is cheaper than sending them between processes
     loader = DataLoader(
         _BatchDataset(captions, pictures, batches, views),
         batch_size=None,

@@ -55,6 +55,7 @@ class AdaptiveDecoder(Decoder):
     The share of the picture, 1 - beta, is the gate of a step; alpha is its attention.
     """
 
+    loops = True
     options = frozenset({"attention_size", "activation"})
 
     def __init__(self, config: DecoderConfig, **shape: Any) -> None:

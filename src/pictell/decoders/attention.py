@@ -39,6 +39,7 @@ class AttentionDecoder(Decoder):
     h, c    = LSTM([word ; gate * context], h, c)
     """
 
+    loops = True
     options = frozenset({"attention_size", "activation", "gate"})
 
     def __init__(self, config: DecoderConfig, **shape: Any) -> None:

@@ -93,10 +93,13 @@ class Decoder(nn.Module, ABC):
 
     Attributes:
         attends: Whether each step gives attention.
+        loops: Whether `teacher_forced` reads word by word. All that it does for captions of one
+            length must be work of the features' device then (see training/cuda_graphs.py).
         options: Fields of `DecoderConfig` that not all decoders read, but this one does.
     """
 
     attends: ClassVar[bool] = True
+    loops: ClassVar[bool] = False
     options: ClassVar[frozenset[str]] = frozenset()
     pool: Tensor
     pool_mean: Tensor

@@ -36,6 +36,7 @@ class TopDownDecoder(Decoder):
     logits  = W g + b                                        equation 7
     """
 
+    loops = True
     options = frozenset({"attention_size", "activation"})
 
     def __init__(self, config: DecoderConfig, **shape: Any) -> None:

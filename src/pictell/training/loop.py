@@ -29,6 +29,7 @@ from pictell.data.batches import (
     epoch_batches,
     epoch_picture_batches,
     load_batches,
+    near,
 )
 from pictell.data.fluency import fluency
 from pictell.data.mirroring import views_of_epoch
@@ -167,13 +168,15 @@ class Trainer:
         self.progress = Progress()
         self.memory = PeakMemory()
         self.train_split, self.val_split = task.split("train"), task.split("val")
+        for split in (self.train_split, self.val_split):
+            split.pictures = near(split.pictures, self.device)
         self.objective = self._objective()
         self.views = self._views(0)
         windows = self._windows(0)  # of any epoch: all are as long
         self._epoch_captions = sum(len(batch) for window in windows for batch in window)
         self.update = Update(config.train, accelerator, self.decoder, self.encoder, len(windows))
         planned = config.train.epochs * sum(map(len, windows))
-        if config.train.compile and planned >= COMPILE_FROM:
+        if config.train.compile and self.device.type == "cpu" and planned >= COMPILE_FROM:
             self.decoder.compile_loops()
         self._interrupted = False
         self._last_save = time.monotonic()
@@ -182,6 +185,8 @@ class Trainer:
     def _objective(self) -> Objective:
         config, split = self.config, self.train_split
         supervised = CrossEntropy(self.accelerator, self.decoder, self.encoder, config.train)
+        if config.train.compile and self.device.type == "cuda" and self.decoder.loops:
+            supervised.record_graphs()
         if config.train.objective == "cross_entropy":
             return supervised
         words = self.task.vocabulary

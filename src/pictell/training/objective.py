@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from pictell.config import TrainConfig
 from pictell.data.batches import Batch
 from pictell.decoders.base import Decoder, TeacherForced, targets_of
 from pictell.encoders.encoder import Encoder
+from pictell.training.cuda_graphs import ReadingGraphs
 from pictell.training.loss import Tally, loss_sums, smoothing_sum, top5_hits
 from pictell.training.scheduled_sampling import mix_own_words
 from pictell.training.validation import region_features, to_device
@@ -75,7 +77,12 @@ class CrossEntropy:
     ) -> None:
         self.accelerator, self.decoder, self.encoder = accelerator, decoder, encoder
         self.train = train
+        self._graphs: ReadingGraphs | None = None
         self.own_words = 0.0  # probability with which the decoder reads a word of its own
+
+    def record_graphs(self) -> None:
+        """From now on, read the batches that can be read so by CUDA graphs."""
+        self._graphs = ReadingGraphs(self.decoder, self.accelerator.mixed_precision)
 
     def begin_epoch(self, epoch: int) -> None:
         rise = min(1.0, epoch / self.train.scheduled_sampling_epochs)
@@ -93,31 +100,36 @@ class CrossEntropy:
         """As `loss`, for given cells of the batch's pictures."""
         device, train = self.accelerator.device, self.train
         targets = targets_of(batch.targets, batch.lengths).to(device)
-        with self.accelerator.autocast():
-            output = self._predict(features, batch)
+        output = self._predict(features, batch)
         entropy, attention = loss_sums(output, targets, batch.lengths, train.alpha_target)
         loss = entropy / window.words + train.alpha_c * attention / window.captions
-        tally = Tally(
-            cross_entropy=entropy.item(),
-            top5=top5_hits(output.logits, targets).item(),
-            words=len(targets),
-            regularisation=attention.item(),
-            captions=len(batch.images),
-        )
+        told = {
+            "cross_entropy": entropy.detach(),
+            "top5": top5_hits(output.logits, targets),
+            "regularisation": attention.detach(),
+        }
         if train.label_smoothing:
             added = smoothing_sum(output.logits, targets, train.label_smoothing)
             loss = loss + added / window.words
-            tally.smoothing = added.item()
-        return loss, tally
+            told["smoothing"] = added.detach()
+        # As one tensor: a GPU's work is waited for once.
+        sums = torch.stack([value.double() for value in told.values()]).tolist()
+        told = dict(zip(told, sums, strict=True))
+        return loss, Tally(words=len(targets), captions=len(batch.images), **told)
 
     def _predict(self, features: Tensor, batch: Batch) -> TeacherForced:
-        device = self.accelerator.device
+        device, lengths = self.accelerator.device, batch.lengths
         words, owners = batch.inputs.to(device), to_device(batch.owners, device)
         if self.own_words:
-            words = mix_own_words(
-                self.decoder, features.detach(), words, batch.lengths, owners, self.own_words
-            )
-        return self.decoder.teacher_forced(features, words, batch.lengths, owners)
+            with self.accelerator.autocast():
+                words = mix_own_words(
+                    self.decoder, features.detach(), words, lengths, owners, self.own_words
+                )
+        output = self._graphs(features, words, lengths, owners) if self._graphs else None
+        if output is None:
+            with self.accelerator.autocast():
+                output = self.decoder.teacher_forced(features, words, lengths, owners)
+        return output
 
     def figures(self) -> dict[str, Any]:
         return {"own_words": self.own_words} if self.train.scheduled_sampling else {}

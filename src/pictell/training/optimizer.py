@@ -23,7 +23,7 @@ def build_optimizer(
     parts = [(list(decoder.parameters()), train.decoder_lr)]
     if encoder.trained:
         parts.append((encoder.trained, train.encoder_lr))
-    fused = parts[0][0][0].device.type == "cpu"
+    fused = parts[0][0][0].device.type in ("cpu", "cuda")
     if train.optimizer == "adam":
         return torch.optim.Adam([{"params": p, "lr": lr} for p, lr in parts], fused=fused)
     groups = [group for p, lr in parts for group in _decayed_and_not(p, lr, train.weight_decay)]

@@ -1,0 +1,102 @@
+"""Teacher forcing as CUDA graphs: one launch for all words of a batch, forward and backward.
+
+    graphs = ReadingGraphs(decoder, "fp16")
+    output = graphs(features, words, lengths, owners)     # None: read the batch in the usual way
+
+A decoder that reads word by word is hundreds of small kernels, each done in less time than the
+processor takes to launch it. A graph records them once, for one shape, and is launched as a whole
+(Nguyen et al. 2021, "Accelerating PyTorch with CUDA Graphs"). Its shape includes how many captions
+have each word, so that only batches with captions of one length are read by a graph; buckets by
+length make about four in five batches so (see data/batches.py).
+
+Axes: B captions, P pictures, C cells, D feature width, T words, N = B T, V vocabulary, L regions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+from torch import Tensor, nn
+
+from pictell.decoders.base import Decoder, TeacherForced, per_caption
+from pictell.progress import console
+
+RECORDED_AFTER = 3  # batches of a shape; to record it costs about as much as reading five
+_MOST = 48  # shapes that are recorded
+
+_PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "no": None}
+
+
+class ReadingGraphs:
+    """`decoder.teacher_forced` in training, recorded for the shapes that come often.
+
+    Args:
+        decoder: On a GPU. Its `teacher_forced` must be free of copies from the CPU.
+        precision: `fp16`, `bf16` or `no`, as accelerate names them.
+    """
+
+    def __init__(self, decoder: Decoder, precision: str) -> None:
+        self._decoder, self._dtype = decoder, _PRECISIONS[precision]
+        self._seen: Counter[tuple[object, ...]] = Counter()
+        self._recorded: dict[tuple[object, ...], nn.Module] = {}
+        self._pool = torch.cuda.graph_pool_handle()
+        self._able = True
+
+    def __call__(
+        self, features: Tensor, words: Tensor, lengths: Tensor, owners: Tensor | None = None
+    ) -> TeacherForced | None:
+        """As `Decoder.teacher_forced`; None where the batch has no graph.
+
+        To be called outside of autocast: what it keeps of a weight would not outlive a recording.
+        """
+        ready = self._able and self._decoder.training and torch.is_grad_enabled()
+        if not ready or int(lengths[-1]) != words.shape[1]:  # the last caption is the shortest
+            return None
+        features = per_caption(features, owners)
+        shape = (*features.shape, words.shape[1], features.requires_grad)
+        if shape not in self._recorded:
+            self._seen[shape] += 1
+            if self._seen[shape] < RECORDED_AFTER or len(self._recorded) >= _MOST:
+                return None
+            try:
+                self._recorded[shape] = self._record(features, words, lengths)
+            except RuntimeError as error:
+                self._able = False
+                reason = str(error).strip().split("\n")[0]
+                console.print(f"going on without CUDA graphs: {reason}", markup=False)
+                return None
+        return TeacherForced(*self._recorded[shape](features, words))
+
+    def _record(self, features: Tensor, words: Tensor, lengths: Tensor) -> nn.Module:
+        if not self._recorded:
+            # A graph writes gradients to the same memory each time, and autograd takes what it gets
+            # as a parameter's .grad where there is none: the next batch would overwrite it.
+            for parameter in self._decoder.parameters():
+                parameter.register_hook(torch.clone)
+        samples = (
+            features.detach().clone().requires_grad_(features.requires_grad),
+            words.clone(),
+        )
+        # Recording draws random numbers: dropout goes on as if it had not.
+        random = torch.cuda.get_rng_state(features.device)
+        reading = _Reading(self._decoder, lengths, self._dtype)
+        torch.cuda.make_graphed_callables(
+            reading, samples, allow_unused_input=True, pool=self._pool
+        )
+        torch.cuda.set_rng_state(random, features.device)
+        return reading
+
+
+class _Reading(nn.Module):
+    """Reads captions of given lengths: features (B, C, D), words (B, T) -> (N, V), (B, L)."""
+
+    def __init__(self, decoder: Decoder, lengths: Tensor, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self.decoder, self.lengths, self.dtype = decoder, lengths, dtype
+
+    def forward(self, features: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast("cuda", self.dtype or torch.half, enabled=self.dtype is not None):
+            output = self.decoder.teacher_forced(features, words, self.lengths)
+        assert output.attention_sums is not None
+        return output.logits, output.attention_sums

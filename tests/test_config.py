@@ -119,6 +119,7 @@ def test_whole_numbers_are_good_floats(tmp_path):
         ("train: {optimizer: sgd}", "train.optimizer is 'sgd'; it must be one of"),
         ("train: {weight_decay: 0.1}", "train.optimizer is adam, which has none; use adamw"),
         ("train: {schedule: linear}", "train.schedule is 'linear'; it must be one of"),
+        ("train: {crops: -1}", "train.crops is -1; it must be at least 0"),
         ("train: {warmup: -1}", "train.warmup is -1; it must be at least 0"),
         ("train: {decay: 1}", "train.decay is 1.0; it must be between 0 and 1"),
         ("train: {decay_every: 0}", "train.decay_every is 0; it must be at least 1"),

@@ -190,13 +190,14 @@ def _encode(arguments: list[str]) -> None:
     import torch
 
     from pictell.data.records import read_dataset
+    from pictell.data.views import training_views
     from pictell.encoders.encoder import load_encoder
     from pictell.training.task import encode_examples, used_examples
 
     examples = used_examples(config, read_dataset(Path(config.data.dataset)))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = load_encoder(config.encoder).to(device)
-    store = encode_examples(config, encoder, examples, mirror=config.train.flip)
+    store = encode_examples(config, encoder, examples, training_views(config.train))
     cells, width = encoder.grid, encoder.feature_size
     print(f"{store.folder}: {len(store.rows):,} pictures of {cells[0]}x{cells[1]}x{width}")
 

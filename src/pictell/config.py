@@ -194,6 +194,10 @@ class TrainConfig:
         scheduled_sampling_epochs: Epochs over which that probability rises from 0, evenly.
         flip: Show each caption its picture mirrored left to right in half of the epochs. Captions
             that say left or right keep the picture as it is.
+        crops: Random crops of each training picture, always the same ones: 60 to 100 % of its area,
+            at an aspect ratio changed by up to 4/3. Each caption draws for each epoch whether it
+            sees one of them or the whole picture. With flip crops are mirrored too. A frozen
+            encoder encodes 1 + crops views of each training picture, and twice as many with flip.
         ema: Decay of a moving average of the weights, such as 0.999, which validation and the run
             then use; 0 for none.
         alpha_c: Weight of the doubly stochastic attention regularisation.
@@ -239,6 +243,7 @@ class TrainConfig:
     scheduled_sampling: float = 0.0
     scheduled_sampling_epochs: int = 10
     flip: bool = False
+    crops: int = 0
     ema: float = 0.0
     alpha_c: float = 1.0
     alpha_target: Literal["one", "mean"] = "one"
@@ -282,7 +287,7 @@ class TrainConfig:
             _check(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "above 0")
         _check(self.samples >= 2, "train.samples", self.samples, "at least 2")
         at_least_zero = ("alpha_c", "clip", "workers", "patience", "seed", "save_every")
-        at_least_zero += ("captions_per_picture", "weight_decay", "warmup", "reward_bleu")
+        at_least_zero += ("captions_per_picture", "crops", "weight_decay", "warmup", "reward_bleu")
         for name in at_least_zero:
             _check(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "at least 0")
         shares = ("label_smoothing", "scheduled_sampling", "ema", "lr_floor")

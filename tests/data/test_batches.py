@@ -18,6 +18,7 @@ from pictell.data.batches import (
 from pictell.data.images import ImageTransform
 from pictell.data.records import Example
 from pictell.data.text import END, PAD, START, UNKNOWN, Vocabulary, get_tokenizer
+from pictell.data.views import PLAIN, View
 from pictell.errors import InputError
 
 
@@ -200,6 +201,17 @@ def test_pixels_are_decoded_in_order(captions, tmp_path, workers):
     assert first.pictures.dtype == torch.uint8
     assert first.pictures[:, 0, 0, 0].tolist() == [10, 0]
     assert second.pictures[:, 0, 0, 0].tolist() == [20, 0]
+
+
+def test_pixels_of_each_view_have_positions_of_their_own(tmp_path):
+    paths = []
+    for number in range(3):
+        paths.append(tmp_path / f"{number}.png")
+        Image.effect_noise((40, 40), 50 + number).convert("RGB").save(paths[-1])
+    transform, views = ImageTransform(size=32), (PLAIN, View(1), View(1, mirrored=True))
+    pictures = DecodedPixels(paths, transform, views)(np.array([1, 3 + 2, 6 + 0]))
+    expected = [view.read(paths[i], transform) for view, i in zip(views, (1, 2, 0), strict=True)]
+    assert np.array_equal(pictures, np.stack(expected))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -106,6 +106,26 @@ def test_a_picture_of_the_right_size_is_left_as_it_is():
     np.testing.assert_array_equal(ImageTransform(size=32)(image).transpose(1, 2, 0), image)
 
 
+@pytest.mark.parametrize(
+    ("resize", "box"), [("squash", (32, 10, 96, 50)), ("crop", (40, 10, 80, 50))]
+)
+def test_a_part_is_one_of_what_is_seen(resize, box):
+    image = photo(128, 80)  # `crop` sees the pixels from 24 to 104
+    part = (0.25, 0.125, 0.75, 0.625) if resize == "squash" else (0.2, 0.125, 0.7, 0.625)
+    expected = image.resize((32, 32), Image.Resampling.BILINEAR, box=box)
+    pixels = ImageTransform(size=32, resize=resize)(image, part=part)
+    np.testing.assert_array_equal(pixels.transpose(1, 2, 0), expected)
+
+
+def test_a_part_has_the_detail_that_it_needs(tmp_path):
+    path = save(photo(256, 256), tmp_path / "a.jpg", quality=95)
+    transform = ImageTransform(size=64)
+    part = (0.1, 0.2, 0.7, 0.9)  # decoded at half the size, 77 pixels wide: less than twice 64
+    assert read_image(path, draft_size=128).size == (128, 128)
+    expected = transform(read_image(path), part=part)
+    np.testing.assert_array_equal(transform.read(path, part=part), expected)
+
+
 # Formats.
 
 

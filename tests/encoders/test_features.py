@@ -1,4 +1,5 @@
 import fcntl
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -6,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 from shapes import COLOURS, ENCODER, SHAPES, draw_shape
 
 from pictell.config import EncoderConfig
 from pictell.data.records import Example
+from pictell.data.views import PLAIN, View, crop_box
 from pictell.encoders.encoder import Encoder, load_encoder
 from pictell.encoders.features import (
     FeatureStore,
@@ -347,6 +349,37 @@ def test_workers_give_the_same(config, encoder, tmp_path):
     np.testing.assert_allclose(
         features_of(store, paths), direct(encoder, paths), rtol=2e-3, atol=2e-3
     )
+
+
+@pytest.mark.parametrize("view", [View(1), View(2), View(0, True), View(2, True)])
+def test_views_are_encoded_beside_the_picture_once(config, encoder, paths, view):
+    store, _ = encode(config, encoder, paths)
+    names = [view.name(content) for content in content_hashes(paths)]
+    for count in (8, 0):
+        store = store_of(config, encoder)
+        assert encode_pictures(encoder, store, paths, names, workers=0, view=view) == count
+    rows = rows_of(store, examples_of(paths), (PLAIN, view))
+    plain, seen = store.array()[rows].reshape(2, 8, 4, 96)
+    np.testing.assert_array_equal(plain, direct(encoder, paths))
+    assert all(not np.array_equal(ours, theirs) for ours, theirs in zip(seen, plain, strict=True))
+    pixels = []
+    for path in paths:
+        box = (0.0, 0.0, 1.0, 1.0)
+        if view.crop:
+            box = crop_box(hashlib.sha256(path.read_bytes()).hexdigest(), view.crop)
+        left, top, right, bottom = (64 * share for share in box)
+        image = Image.open(path).convert("RGB")
+        image = image.resize((64, 64), Image.Resampling.BILINEAR, (left, top, right, bottom))
+        pixels.append(np.asarray(ImageOps.mirror(image) if view.mirrored else image))
+    with torch.inference_mode():
+        expected = encoder(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)).numpy()
+    np.testing.assert_allclose(seen, expected, rtol=2e-3, atol=2e-3)
+
+
+def test_a_view_that_is_not_there_is_told(config, encoder, paths):
+    store, _ = encode(config, encoder, paths)
+    with pytest.raises(InputError, match=f"{paths[0].name}: not in .*; run pictell encode"):
+        rows_of(store, examples_of(paths), (PLAIN, View(1)))
 
 
 def test_hashes_are_remembered_until_the_file_changes(paths, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from shapes import COLOURS, SHAPES, draw_shape, shape_examples
 from pictell.config import Config
 from pictell.data.batches import epoch_batches
 from pictell.data.records import Example, read_dataset, write_dataset
+from pictell.data.views import training_views
 from pictell.decoders.base import DECODERS
 from pictell.encoders.encoder import Encoder, load_encoder
 from pictell.errors import InputError
@@ -298,6 +299,7 @@ EVERYTHING = {
         "scheduled_sampling": 0.5,
         "scheduled_sampling_epochs": 1,
         "flip": True,
+        "crops": 2,
         "ema": 0.9,
         "select_by": "cross-entropy",
     },
@@ -699,38 +701,58 @@ def test_own_words_come_with_the_epochs(tmp_path, tiny_config):
 
 
 @pytest.mark.parametrize("fine_tune", [False, True])
-def test_flips_show_mirrored_pictures(tmp_path, tiny_config, monkeypatch, fine_tune):
+@pytest.mark.parametrize(
+    "options", [{"flip": True}, {"crops": 2}, {"flip": True, "crops": 2}], ids=str
+)
+def test_captions_see_the_views_of_their_pictures(
+    tmp_path, tiny_config, monkeypatch, options, fine_tune
+):
     seen = []
     original = Trainer._step
 
     def watch(self, window, batches):
         batches = [next(batches) for _ in window]
         split, count = self.train_split, len(self.train_split.examples)
+        views = training_views(self.config.train)
         for captions, batch in zip(window, batches, strict=True):
             owners = range(len(captions)) if batch.owners is None else batch.owners.tolist()
             for caption, owner in zip(captions, owners, strict=True):
-                view = int(self.views[caption])
-                image = view % count
+                view, image = divmod(int(self.views[caption]), count)
                 assert image == split.captions.images[caption]
-                pixels = self.encoder.transform.read(split.examples[image].path)
-                if view >= count:
-                    pixels = pixels[:, :, ::-1].copy()
-                expected = torch.from_numpy(pixels)
+                path = split.examples[image].path
+                expected = torch.from_numpy(views[view].read(path, self.encoder.transform))
                 if not fine_tune:
                     with torch.inference_mode():
                         expected = self.encoder(expected[None])[0].half()
                 torch.testing.assert_close(batch.pictures[owner], expected, rtol=2e-3, atol=2e-3)
-                seen.append(view >= count)
+                seen.append(views[view])
         original(self, window, iter(batches))
 
     monkeypatch.setattr(Trainer, "_step", watch)
     config = tiny_config(
         encoder={"fine_tune": fine_tune, "features": str(tmp_path / "features")},
-        train={"flip": True, "epochs": 1, "encoder_lr": 1e-6},
+        train={**options, "epochs": 2, "encoder_lr": 1e-6},
     )
     train(config, tmp_path / "run")
-    assert len(seen) == 32
-    assert 5 < sum(seen) < 27
+    assert len(seen) == 64
+    assert set(seen) == set(training_views(config.train))
+    if "flip" in options:
+        assert 16 < sum(view.mirrored for view in seen) < 48
+
+
+def test_a_fine_tuned_encoder_that_sees_crops_resumes_as_if_uninterrupted(
+    tmp_path, tiny_config, monkeypatch
+):
+    options = {"crops": 2, "flip": True, "encoder_lr": 1e-3}
+    config = tiny_config(encoder={"fine_tune": True}, train=options)
+    whole = train(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        at_step(patch, 6, press_control_c)
+        with pytest.raises(InterruptedTraining):
+            train(config, tmp_path / "cut")
+    assert_same_runs(train(config, tmp_path / "cut", resume=True), whole)
+    with pytest.raises(InputError, match=r"was trained with train\.crops = 2, not 3"):
+        train(replace(config, train=replace(config.train, crops=3)), tmp_path / "cut", resume=True)
 
 
 def test_the_lowest_cross_entropy_is_kept(tmp_path, tiny_config):

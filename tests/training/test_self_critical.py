@@ -216,6 +216,7 @@ def test_it_begins_with_the_weights_of_the_run(tmp_path, tiny_config, first_run)
     [
         {},
         {"captions_per_picture": 1, "batch_size": 1},
+        {"crops": 2},
         {"cross_entropy_weight": 0.0, "reward_bleu": 0.5},
     ],
 )

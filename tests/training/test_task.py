@@ -7,6 +7,7 @@ from shapes import shape_examples
 
 from pictell.data.batches import DecodedPixels, StoredFeatures
 from pictell.data.records import dataset_hash, read_dataset, write_dataset
+from pictell.data.views import training_views
 from pictell.decoders.base import DECODERS, build_decoder
 from pictell.encoders.encoder import load_encoder
 from pictell.errors import InputError
@@ -160,6 +161,26 @@ def test_training_pictures_that_are_left_out_are_not_encoded(tmp_path, tiny_conf
     store = build_task(config).store
     assert store is not None
     assert len(store.rows) == 2 + 4 + 2
+
+
+@pytest.mark.parametrize("fine_tune", [False, True])
+def test_only_training_pictures_have_views(tmp_path, tiny_config, fine_tune):
+    config = tiny_config(
+        encoder={"features": str(tmp_path), "fine_tune": fine_tune},
+        train={"crops": 2, "flip": True},
+    )
+    task = build_task(config, views=training_views(config.train))
+    train, val = task.split("train"), task.split("val")
+    assert val.view_counts is None
+    assert train.view_counts is not None
+    assert train.view_counts.tolist() == [6] * 32
+    pictures = train.pictures(np.array([v * 8 + 3 for v in range(6)]))
+    assert len({picture.numpy().tobytes() for picture in pictures}) == 6
+    if not fine_tune:
+        assert task.store is not None
+        assert len(task.store.rows) == 6 * 8 + 4 + 2
+    # Evaluation, which shows pictures as they are, asks for nothing more.
+    assert build_task(config).split("train").view_counts is None
 
 
 def test_more_training_pictures_than_there_are(tiny_config, shapes_dataset):

@@ -15,6 +15,7 @@ import torch
 from pictell.ablate.training_jobs import Failures
 from pictell.comparison.entrants import Entrant
 from pictell.data.records import read_dataset
+from pictell.data.views import training_views
 from pictell.encoders.encoder import load_encoder
 from pictell.errors import InputError
 from pictell.training.task import encode_examples, used_examples
@@ -36,7 +37,7 @@ def encode_for(trainings: Iterable[Entrant]) -> Failures:
                 encoder.features,
                 data.dataset,
                 data.pictures,
-                training.config.train.flip,
+                training_views(training.config.train),
             )
             alike.setdefault(key, []).append(training)
     failures: Failures = {}
@@ -54,7 +55,7 @@ def _encode(training: Entrant) -> str:
     try:
         examples = used_examples(config, read_dataset(Path(config.data.dataset)))
         encoder = load_encoder(config.encoder).to(device)
-        encode_examples(config, encoder, examples, mirror=config.train.flip)
+        encode_examples(config, encoder, examples, training_views(config.train))
     except InputError as error:
         return str(error)
     return ""

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from pictell.data.images import ImageTransform
 from pictell.data.records import Example
 from pictell.data.text import END, PAD, START, Tokenizer, Vocabulary
+from pictell.data.views import PLAIN, View
 from pictell.errors import InputError
 
 BUCKET_BATCHES = 100  # batches that are sorted by length together
@@ -93,7 +94,7 @@ class Batch:
 
 
 class Pictures(Protocol):
-    """Where batches take pictures from. Of n pictures the mirrored ones have positions n to 2n."""
+    """Where batches take pictures from. Of n pictures, those of view v begin at position v * n."""
 
     def __call__(self, images: np.ndarray) -> Tensor:
         """Features or pixels of the pictures at these positions."""
@@ -148,14 +149,14 @@ class DecodedPixels:
 
     paths: list[Path]
     transform: ImageTransform
+    views: Sequence[View] = (PLAIN,)
 
     def __call__(self, images: np.ndarray) -> Tensor:
         return torch.from_numpy(np.stack([self._read(i) for i in images]))
 
     def _read(self, position: int) -> np.ndarray:
-        mirrored, image = divmod(position, len(self.paths))
-        pixels = self.transform.read(self.paths[image])  # (3, S, S)
-        return pixels[:, :, ::-1] if mirrored else pixels
+        view, image = divmod(position, len(self.paths))
+        return self.views[view].read(self.paths[image], self.transform)
 
 
 def captions_of_epoch(images: np.ndarray, per_picture: int, *, seed: int, epoch: int) -> np.ndarray:
@@ -295,7 +296,7 @@ def load_batches(
         pictures: Where their pictures come from.
         batches: Positions of the captions of each batch.
         workers: Processes that decode.
-        views: (captions,) what to ask of `pictures` for each caption (see mirroring.py); None for
+        views: (captions,) what to ask of `pictures` for each caption (see views.py); None for
             its picture as it is.
 
     Raises:

@@ -11,6 +11,7 @@ and divides by its own standard deviation: nothing between file and encoder can 
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,8 @@ IMAGE_SUFFIXES = frozenset(
 # Pillow reads forty more, by the content whatever the name; for some it starts other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 100_000_000  # a decoded picture of this many pixels takes 300 MB
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels if nothing is said
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)  # in shares of the sides
 
 
 def read_image(
@@ -161,18 +163,34 @@ class ImageTransform:
             top + (row + 1) * height,
         )
 
-    def __call__(self, image: Image.Image) -> np.ndarray:
-        """RGB picture -> (3, size, size) uint8."""
+    def __call__(self, image: Image.Image, *, part: Box = WHOLE) -> np.ndarray:
+        """RGB picture -> (3, size, size) uint8.
+
+        Args:
+            image: The picture.
+            part: Show this part of what is seen otherwise, in shares of its sides.
+        """
+        left, top, right, bottom = self.seen_box(*image.size)
+        width, height = right - left, bottom - top
         resized = image.resize(
             (self.size, self.size),
             Image.Resampling.BILINEAR,
-            box=self.seen_box(*image.size),
+            box=(
+                left + part[0] * width,
+                top + part[1] * height,
+                left + part[2] * width,
+                top + part[3] * height,
+            ),
         )
         return np.ascontiguousarray(np.asarray(resized, dtype=np.uint8).transpose(2, 0, 1))
 
-    def read(self, source: str | Path | bytes | Image.Image, *, name: str = "") -> np.ndarray:
-        """Decode, turn upright and transform: (3, size, size) uint8.
+    def read(
+        self, source: str | Path | bytes | Image.Image, *, name: str = "", part: Box = WHOLE
+    ) -> np.ndarray:
+        """Decode, turn upright and transform (as `__call__`): (3, size, size) uint8.
 
         The JPEG decoder may skip detail (Pillow's draft mode), but never below twice the size.
         """
-        return self(read_image(source, draft_size=2 * self.size, name=name))
+        shown = min(part[2] - part[0], part[3] - part[1])  # share of a side that fills the square
+        draft_size = math.ceil(2 * self.size / shown)
+        return self(read_image(source, draft_size=draft_size, name=name), part=part)

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 
 from pictell.config import EncoderConfig
 from pictell.data.records import Example
+from pictell.data.views import PLAIN, View
 from pictell.encoders.encoder import Encoder
 from pictell.errors import InputError
 from pictell.files import read_json, read_text, write_json, write_jsonl
@@ -195,17 +196,16 @@ def content_hashes(paths: Sequence[Path], cache: Path | None = None) -> list[str
 
 
 class _Pictures(torch.utils.data.Dataset):
-    def __init__(self, encoder: Encoder, paths: Sequence[Path], *, mirrored: bool) -> None:
+    def __init__(self, encoder: Encoder, paths: Sequence[Path], view: View) -> None:
         self.transform = encoder.transform
-        self.paths, self.mirrored = paths, mirrored
+        self.paths, self.view = paths, view
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> torch.Tensor | str:
         try:
-            pixels = torch.from_numpy(self.transform.read(self.paths[index]))  # (3, S, S)
-            return pixels.flip(-1) if self.mirrored else pixels
+            return torch.from_numpy(self.view.read(self.paths[index], self.transform))  # (3, S, S)
         except InputError as error:  # told by the main process: a worker's traceback helps nobody
             return str(error)
 
@@ -221,7 +221,7 @@ def encode_pictures(
     hashes: Sequence[str],
     *,
     workers: int = 4,
-    mirrored: bool = False,
+    view: View = PLAIN,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> int:
     """Encode the pictures that the store lacks; returns how many there were.
@@ -230,9 +230,9 @@ def encode_pictures(
         encoder: With which weights.
         store: Where to.
         paths: The pictures.
-        hashes: Their names in the store: hashes of their content, or `mirrored_name` of these.
+        hashes: Their names in the store: hashes of their content, or `view.name` of these.
         workers: Processes that decode.
-        mirrored: Show the encoder the pictures mirrored left to right.
+        view: What of the pictures the encoder is shown.
         on_progress: Called with the number of pictures after each batch.
 
     Raises:
@@ -244,7 +244,7 @@ def encode_pictures(
         if not positions:
             return 0
         loader = DataLoader(
-            _Pictures(encoder, [paths[p] for p in positions], mirrored=mirrored),
+            _Pictures(encoder, [paths[p] for p in positions], view),
             batch_size=encoder.config.batch_size,
             num_workers=min(workers, os.cpu_count() or 1) if len(positions) > 64 else 0,
             collate_fn=_collate,
@@ -334,23 +334,18 @@ def store_of(config: EncoderConfig, encoder: Encoder) -> FeatureStore:
     return FeatureStore.open(encoder, Path(config.features))
 
 
-def mirrored_name(content: str) -> str:
-    """What the store calls a mirrored picture, from the hash of the picture's content."""
-    return f"{content}-mirrored"
-
-
 def rows_of(
-    store: FeatureStore, examples: Sequence[Example], *, mirrored: bool = False
+    store: FeatureStore, examples: Sequence[Example], views: Sequence[View] = (PLAIN,)
 ) -> np.ndarray:
-    """The store's row of each example's picture, or of the mirrored one: (examples,) int64.
+    """The store's row of each view of each example's picture: (views * examples,) int64, all
+    pictures of a view together.
 
     Raises:
         InputError: A picture has no row: it is new or was changed after encoding.
     """
     hashes = content_hashes([e.path for e in examples], store.folder / "hashes.json")
-    names = map(mirrored_name, hashes) if mirrored else hashes
-    rows = [store.rows.get(name, -1) for name in names]
+    rows = [store.rows.get(view.name(content), -1) for view in views for content in hashes]
     if rows and min(rows) < 0:
-        example = examples[rows.index(-1)]
+        example = examples[rows.index(-1) % len(examples)]
         raise InputError(f"{example.path}: not in {store.folder}; run pictell encode first")
     return np.array(rows, dtype=np.int64)

@@ -32,7 +32,7 @@ from pictell.data.batches import (
     near,
 )
 from pictell.data.fluency import fluency
-from pictell.data.mirroring import views_of_epoch
+from pictell.data.views import training_views, views_of_epoch
 from pictell.decoders.base import Decoder, build_decoder
 from pictell.errors import InputError
 from pictell.files import write_text
@@ -95,7 +95,7 @@ def train(
             vocabulary=run.vocabulary if resume else first and first.run.vocabulary,
             encoder=first and first.encoder(),
             device=accelerator.device,
-            mirror=config.train.flip,
+            views=training_views(config.train),
         )
     if resume:
         check_same_inputs(run, task)
@@ -245,11 +245,11 @@ class Trainer:
         self._end_epoch()
 
     def _views(self, epoch: int) -> np.ndarray:
-        """For each caption its picture, or its picture mirrored, in this epoch."""
-        images, free = self.train_split.captions.images, self.train_split.free
-        if free is None:
+        """For each caption the view of its picture that it sees in this epoch."""
+        images, counts = self.train_split.captions.images, self.train_split.view_counts
+        if counts is None:
             return images
-        return views_of_epoch(images, free, seed=self.config.train.seed, epoch=epoch)
+        return views_of_epoch(images, counts, seed=self.config.train.seed, epoch=epoch)
 
     def _windows(self, epoch: int) -> list[list[np.ndarray]]:
         batches = self._batches(epoch)

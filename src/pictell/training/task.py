@@ -16,16 +16,15 @@ import torch
 
 from pictell.config import Config
 from pictell.data.batches import Captions, DecodedPixels, Pictures, StoredFeatures
-from pictell.data.mirroring import may_be_mirrored
 from pictell.data.records import SPLITS, Example, dataset_hash, read_dataset
 from pictell.data.splits import with_fewer_training_pictures
 from pictell.data.text import Tokenizer, Vocabulary, get_tokenizer
+from pictell.data.views import PLAIN, View, view_counts
 from pictell.encoders.encoder import Encoder, load_encoder
 from pictell.encoders.features import (
     FeatureStore,
     content_hashes,
     encode_pictures,
-    mirrored_name,
     rows_of,
     store_of,
 )
@@ -42,7 +41,8 @@ class SplitData:
         examples: Its pictures with captions.
         captions: All its captions as numbers.
         pictures: Gives features or pixels by position.
-        free: (captions,) which captions may see their picture mirrored; None where none is.
+        view_counts: (captions,) how many views of its picture each caption may see; None where
+            there is only the picture as it is.
     """
 
     name: str
@@ -50,7 +50,7 @@ class SplitData:
     captions: Captions
     pictures: Pictures
     tokenizer: Tokenizer
-    free: np.ndarray | None = None
+    view_counts: np.ndarray | None = None
 
     @cached_property
     def references(self) -> list[list[list[str]]]:
@@ -65,7 +65,7 @@ class Task:
     Attributes:
         examples: Pictures of all splits; of training those that `data.pictures` leaves.
         data_hash: Names the whole data set in records of results.
-        mirror: Whether training pictures are there mirrored too.
+        views: What is there of each training picture.
     """
 
     config: Config
@@ -75,7 +75,7 @@ class Task:
     vocabulary: Vocabulary
     encoder: Encoder
     store: FeatureStore | None
-    mirror: bool = False
+    views: Sequence[View] = (PLAIN,)
 
     def split(self, name: str) -> SplitData:
         """The data of a split.
@@ -87,18 +87,15 @@ class Task:
         captions = Captions.encode(
             examples, self.tokenizer, self.vocabulary, self.config.data.max_length
         )
-        mirror = self.mirror and name == "train"
-        pictures = self._pictures(examples, mirror=mirror)
-        free = may_be_mirrored(examples) if mirror else None
-        return SplitData(name, examples, captions, pictures, self.tokenizer, free)
+        views = self.views if name == "train" else (PLAIN,)
+        pictures = self._pictures(examples, views)
+        counts = view_counts(examples, views) if len(views) > 1 else None
+        return SplitData(name, examples, captions, pictures, self.tokenizer, counts)
 
-    def _pictures(self, examples: Sequence[Example], *, mirror: bool) -> Pictures:
+    def _pictures(self, examples: Sequence[Example], views: Sequence[View]) -> Pictures:
         if self.store is None:
-            return DecodedPixels([e.path for e in examples], self.encoder.transform)
-        rows = rows_of(self.store, examples)
-        if mirror:
-            rows = np.concatenate([rows, rows_of(self.store, examples, mirrored=True)])
-        return StoredFeatures(self.store.array(), rows)
+            return DecodedPixels([e.path for e in examples], self.encoder.transform, views)
+        return StoredFeatures(self.store.array(), rows_of(self.store, examples, views))
 
 
 def examples_of(examples: Sequence[Example], split: str, source: str) -> list[Example]:
@@ -116,7 +113,7 @@ def build_task(
     vocabulary: Vocabulary | None = None,
     encoder: Encoder | None = None,
     device: torch.device | None = None,
-    mirror: bool = False,
+    views: Sequence[View] = (PLAIN,),
 ) -> Task:
     """Read the data set, fit or take the vocabulary, load the encoder, encode what is missing.
 
@@ -125,7 +122,7 @@ def build_task(
         vocabulary: Words of an existing run; when None they are fitted on the training captions.
         encoder: The encoder of an existing run; when None the configured one is loaded.
         device: Where pictures are encoded.
-        mirror: Have the training pictures mirrored too.
+        views: What to have of each training picture.
     """
     everything = read_dataset(Path(config.data.dataset))
     examples = used_examples(config, everything)
@@ -138,9 +135,9 @@ def build_task(
         encoder = load_encoder(config.encoder)
     if device is not None:
         encoder.to(device)
-    store = None if encoder.trained else encode_examples(config, encoder, examples, mirror=mirror)
+    store = None if encoder.trained else encode_examples(config, encoder, examples, views)
     return Task(
-        config, examples, dataset_hash(everything), tokenizer, vocabulary, encoder, store, mirror
+        config, examples, dataset_hash(everything), tokenizer, vocabulary, encoder, store, views
     )
 
 
@@ -154,7 +151,7 @@ def used_examples(config: Config, examples: Sequence[Example]) -> list[Example]:
 
 
 def encode_examples(
-    config: Config, encoder: Encoder, examples: Sequence[Example], *, mirror: bool
+    config: Config, encoder: Encoder, examples: Sequence[Example], views: Sequence[View]
 ) -> FeatureStore:
     """Bring the feature store up to date with all pictures of the three splits.
 
@@ -162,13 +159,14 @@ def encode_examples(
         config: Where the store is, and how many processes decode.
         encoder: The frozen encoder.
         examples: All pictures.
-        mirror: Those for training mirrored too.
+        views: What to encode of those for training; of the others it is the picture as it is.
     """
     store = store_of(config.encoder, encoder)
-    _encode_missing(config, encoder, store, [e for e in examples if e.split in SPLITS])
-    if mirror:
-        train = [e for e in examples if e.split == "train"]
-        _encode_missing(config, encoder, store, train, mirrored=True)
+    _encode_missing(config, encoder, store, [e for e in examples if e.split in SPLITS], PLAIN)
+    train = [e for e in examples if e.split == "train"]
+    for view in views:
+        if view != PLAIN:
+            _encode_missing(config, encoder, store, train, view)
     return store
 
 
@@ -177,16 +175,16 @@ def _encode_missing(
     encoder: Encoder,
     store: FeatureStore,
     examples: Sequence[Example],
-    *,
-    mirrored: bool = False,
+    view: View,
 ) -> None:
     paths = [e.path for e in examples]
-    hashes = content_hashes(paths, store.folder / "hashes.json")
-    if mirrored:
-        hashes = [mirrored_name(content) for content in hashes]
+    hashes = [view.name(c) for c in content_hashes(paths, store.folder / "hashes.json")]
     missing = len(store.missing(hashes))
     if missing:
-        have, what = len(set(hashes)) - missing, "mirrored pictures" if mirrored else "pictures"
+        have = len(set(hashes)) - missing
+        what = "mirrored pictures" if view.mirrored else "pictures"
+        if view.crop:
+            what += f" (crop {view.crop})"
         console.print(f"encoding {missing:,} {what} into {store.folder} ({have:,} are there)")
         with progress_bar() as bar:
             task = bar.add_task("encode", total=missing, unit="pictures", note="")
@@ -196,7 +194,7 @@ def _encode_missing(
                 paths,
                 hashes,
                 workers=config.train.workers,
-                mirrored=mirrored,
+                view=view,
                 on_progress=lambda count: bar.advance(task, count),
             )
 

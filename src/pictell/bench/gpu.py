@@ -234,7 +234,7 @@ def _textbook_step(
     case.words, case.targets = case.words.to(device), case.targets.to(device)
     encode = None
     if encoder is not None:
-        encode = FineTuningStep._textbook_encoder(encoder)
+        encode = FineTuningStep._textbook_encoder(encoder).to(device)
         inputs = inputs[owners].float() / 255
     pool = textbook("decoders").pool_regions
 

@@ -29,7 +29,7 @@ from pictell.data.views import PLAIN, View
 from pictell.errors import InputError
 
 BUCKET_BATCHES = 100  # batches that are sorted by length together
-_SHARE_FOR_FEATURES = 0.4  # of a GPU's free memory, at most, for the pictures of a split
+_SHARE_FOR_FEATURES = 0.25  # of a GPU's free memory, at most, for the pictures of a split
 _ROWS_SENT = 256  # at once
 
 

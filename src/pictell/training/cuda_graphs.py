@@ -74,6 +74,8 @@ class ReadingGraphs:
             # as a parameter's .grad where there is none: the next batch would overwrite it.
             for parameter in self._decoder.parameters():
                 parameter.register_hook(torch.clone)
+            # Recording has a stream of its own, of which autograd would warn: it waits for it.
+            torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
         samples = (
             features.detach().clone().requires_grad_(features.requires_grad),
             words.clone(),

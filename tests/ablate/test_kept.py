@@ -147,3 +147,32 @@ def test_a_new_option_at_its_default_changes_no_hash():
     assert options_set(config) == {"train.seed": 3, "decoder.gate": False}
     assert digest_of([1, "a"]) == digest_of([1, "a"])
     assert digest_of([1, "a"]) != digest_of([1, "b"])
+
+
+@pytest.mark.slow
+def test_what_a_gpu_measured_is_told_without_one(study, first, tmp_path):
+    """Half precision is a GPU's default: full precision changes nothing without one."""
+    values = yaml.safe_load(study.read_text())
+    values["variations"] = {"full precision": {"train.precision": "none", "needs": "gpu"}}
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(values, sort_keys=False))
+    found = Study.load(file)
+    plan = Plan.make(found, found.sizes["screening"], tmp_path, gpu=True)
+    kept = KeptResults(shutil.copytree(study.parent / "shared", tmp_path / "results"))
+    base = kept.read(Key(plan.planned["base"], 0, "val"))
+    cost = {**base.cost, "captions_per_second": base.cost["captions_per_second"] / 2}
+    kept.write(Key(plan.planned["full precision"], 0, "val"), base.metrics, cost)
+
+    def states():
+        record = ablate(
+            file, tmp_path / "out", results=kept.folder, trained_only=True, resamples=100
+        )
+        sentence = record["claims"][0]["sentence"]
+        return record["variations"][1]["state"], sentence.split("; ")[1]
+
+    assert states() == ("needs a GPU", "needs a GPU")
+    for result in kept.folder.iterdir():
+        content = read_json(result)
+        content["hardware"]["gpu"] = "H100"
+        write_json(result, content)
+    assert states() == ("measured", "measured +100 %")

@@ -55,9 +55,9 @@ def _cost_claim(
     find: Callable[[Mapping[str, Any]], tuple[Variation, Variation] | None],
     measure: Callable[[Variation, Variation], float],
 ) -> dict[str, Any]:
-    if not study["hardware"]["gpu"]:
-        return _claim(subject, _change(claimed), "needs a GPU", None)
     pair = find(study)
+    if pair is None and not any(machine["gpu"] for machine in _machines(study)):
+        return _claim(subject, _change(claimed), "needs a GPU", None)
     if pair is None:
         return _claim(subject, _change(claimed), "no variation of the study measures it", None)
     value = measure(*pair)
@@ -70,6 +70,12 @@ def _change(value: float) -> str:
 
 def _variations(study: Mapping[str, Any]) -> dict[str, Variation]:
     return {v["name"]: v for v in study["variations"] if v["state"] == "measured"}
+
+
+def _machines(study: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """This one, and those that the base was measured on."""
+    base = _variations(study).get(BASE)
+    return [study["hardware"], *(base["machines"] if base else [])]
 
 
 def _mixed_precision(study: Mapping[str, Any]) -> tuple[Variation, Variation] | None:

@@ -80,6 +80,12 @@ class KeptResults:
             raise InputError(f"{folder} is a file; results need a folder")
         self.folder = folder
 
+    def from_gpu(self) -> bool:
+        """Whether any of the results was measured on a machine with a GPU."""
+        files = self.folder.glob("*_seed*.json")
+        found = (read_json(file, what="result of a study") for file in files)
+        return any(values.get("hardware", {}).get("gpu") for values in found)
+
     def has(self, key: Key) -> bool:
         return (self.folder / key.file_name).exists()
 

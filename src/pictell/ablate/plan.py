@@ -75,14 +75,20 @@ class Plan:
     planned: dict[str, Planned]
 
     @classmethod
-    def make(cls, study: Study, size: Size, folder: Path) -> Plan:
+    def make(cls, study: Study, size: Size, folder: Path, *, gpu: bool | None = None) -> Plan:
         """Decide for each variation; nothing is written.
+
+        Args:
+            study: The study.
+            size: At which size.
+            folder: Where its runs are.
+            gpu: Whether the machine that measures has a GPU; this one's if None.
 
         Raises:
             InputError: The data set cannot be used.
         """
         made = cls(folder, {})
-        gpu = torch.cuda.is_available()
+        gpu = torch.cuda.is_available() if gpu is None else gpu
         for variation in study.variations.values():
             configs = {seed: study.config(variation, size, seed) for seed in size.seeds}
             base = study.config(study.variations[BASE], size, size.seeds[0])

@@ -36,6 +36,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pictell.ablate.claims import claims_of
 from pictell.ablate.encoding import encode_for
 from pictell.ablate.forest import check_matplotlib, draw_forest
@@ -102,8 +104,10 @@ def ablate(
     check_matplotlib()
     chosen = study.sizes[size]
     folder = out / size
-    plan = Plan.make(study, chosen, folder)
     kept = KeptResults(folder / "results" if results is None else results)
+    # What a machine with a GPU measured can be told of on one without.
+    gpu = torch.cuda.is_available() or (trained_only and kept.from_gpu())
+    plan = Plan.make(study, chosen, folder, gpu=gpu)
     warnings = list(_warnings(plan))
     for warning in warnings:
         console.print(f"[yellow]warning:[/] {warning}", highlight=False, soft_wrap=True)

@@ -109,12 +109,18 @@ def test_a_kept_file_holds_no_caption_and_no_picture(study, first):
 @pytest.mark.slow
 def test_times_of_several_machines_are_told_apart(first):
     assert all("(" not in row[0] for row in rows_of(first))
+    assert f"Machine: processor {first['hardware']['processor']}" in markdown_of(first)
+    other = json.loads(json.dumps(first))
+    for each in other["variations"]:
+        each["machines"] = [{**first["hardware"], "processor": "Elsewhere"}]
+    assert "Machine: processor Elsewhere" in markdown_of(other)
     other = json.loads(json.dumps(first))
     other["variations"][1]["machines"] = [{**first["hardware"], "processor": "Abacus"}]
     assert [row[0] for row in rows_of(other)] == ["base (A)", "gate off (B)", "beam 1 (A)"]
     text = markdown_of(other)
     assert "Times and memory compare within a machine alone" in text
     assert "B: processor Abacus" in text
+    assert "Machine: " not in text
     assert "within a machine" not in markdown_of(first)
 
 

@@ -155,9 +155,16 @@ def markdown_of(study: Mapping[str, Any]) -> str:
         _listed("Claims of the starting report", [c["sentence"] for c in study["claims"]]),
         "## What varies\n\n" + "\n".join(options),
         f"Command: `{study['command']}`" if study["command"] else "",
-        "Machine: " + ", ".join(f"{k} {v}" for k, v in study["hardware"].items()),
+        _machine(study),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _machine(study: Mapping[str, Any]) -> str:
+    """The one that all was measured on; of several, the notes tell."""
+    machines = _machines_of(study) or [study["hardware"]]
+    one = len(machines) == 1
+    return "Machine: " + ", ".join(f"{k} {v}" for k, v in machines[0].items()) if one else ""
 
 
 def _markdown_rows(cells: Sequence[Sequence[str]]) -> Iterator[str]:

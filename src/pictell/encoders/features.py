@@ -256,9 +256,9 @@ def encode_pictures(
                     raise InputError(f"{pixels}; run pictell prepare again to leave it out")
                 batch = positions[done : done + len(pixels)]
                 with torch.inference_mode():
-                    features = encoder(pixels.to(device)).half().cpu().numpy()
-                _check_features(features, [paths[p] for p in batch], encoder.config.batch_size)
-                writer.add([hashes[p] for p in batch], features)
+                    features = encoder(pixels.to(device)).half()
+                    _check_features(features, [paths[p] for p in batch], encoder.config.batch_size)
+                writer.add([hashes[p] for p in batch], features.cpu().numpy())
                 done += len(batch)
                 if done % (_BATCHES_TO_TRIM * encoder.config.batch_size) == 0:
                     return_freed_memory()
@@ -314,15 +314,17 @@ class _Writer:
             self._commit()
 
 
-def _check_features(features: np.ndarray, paths: Sequence[Path], batch_size: int) -> None:
-    finite = np.isfinite(features).all(axis=(1, 2))
+def _check_features(features: torch.Tensor, paths: Sequence[Path], batch_size: int) -> None:
+    # Done where the features are: for a GPU's, numpy would take longer than the encoder.
+    means = features.float().mean(dim=1)  # (B, D): not finite where a cell is not
+    finite = means.isfinite().all(dim=1)
     if not finite.all():
-        path = paths[int(np.argmin(finite))]
+        path = paths[int(finite.int().argmin())]
         raise InputError(f"{path}: its features are not finite in fp16; choose another encoder")
     # A float picture stored as bytes, or weights that do not fit, give equal features for all.
     # In a short last batch it may be one picture, saved twice.
-    means = features.mean(axis=1, dtype=np.float32)
-    if len(features) >= min(batch_size, 8) > 1 and float(means.std(axis=0).max()) < 1e-6:
+    several = len(features) >= min(batch_size, 8) > 1
+    if several and means.std(dim=0, correction=0).max() < 1e-6:
         raise InputError(
             f"{paths[0]} and the {len(paths) - 1} pictures after it have the same features: "
             "the pictures are all alike (black?), or the encoder's weights are broken"

@@ -14,18 +14,28 @@ Axes: B captions, P pictures, C cells, D feature width, T words, N = B T, V voca
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from pictell.decoders.base import Decoder, TeacherForced, per_caption
-from pictell.progress import console
+from pictell.errors import InputError
+
+# Processes that share a GPU by NVIDIA's Multi-Process Service cannot record (torch 2.11, CUDA 13).
+_SHARING = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")) / "control"
 
 RECORDED_AFTER = 3  # batches of a shape; to record it costs about as much as reading five
 _MOST = 48  # shapes that are recorded
 
 _PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "no": None}
+
+
+def can_record(device: torch.device) -> bool:
+    """Whether graphs can be recorded on a device."""
+    return device.type == "cuda" and not _SHARING.exists()
 
 
 class ReadingGraphs:
@@ -41,16 +51,18 @@ class ReadingGraphs:
         self._seen: Counter[tuple[object, ...]] = Counter()
         self._recorded: dict[tuple[object, ...], nn.Module] = {}
         self._pool = torch.cuda.graph_pool_handle()
-        self._able = True
 
     def __call__(
         self, features: Tensor, words: Tensor, lengths: Tensor, owners: Tensor | None = None
     ) -> TeacherForced | None:
         """As `Decoder.teacher_forced`; None where the batch has no graph.
 
+        Raises:
+            InputError: A graph could not be recorded.
+
         To be called outside of autocast: what it keeps of a weight would not outlive a recording.
         """
-        ready = self._able and self._decoder.training and torch.is_grad_enabled()
+        ready = self._decoder.training and torch.is_grad_enabled()
         if not ready or int(lengths[-1]) != words.shape[1]:  # the last caption is the shortest
             return None
         features = per_caption(features, owners)
@@ -61,11 +73,12 @@ class ReadingGraphs:
                 return None
             try:
                 self._recorded[shape] = self._record(features, words, lengths)
-            except RuntimeError as error:
-                self._able = False
+            except RuntimeError as error:  # after it, torch's random numbers of the GPU are broken
                 reason = str(error).strip().split("\n")[0]
-                console.print(f"going on without CUDA graphs: {reason}", markup=False)
-                return None
+                raise InputError(
+                    f"CUDA graphs cannot be recorded here ({reason}); train without them: "
+                    "--train.compile false"
+                ) from error
         return TeacherForced(*self._recorded[shape](features, words))
 
     def _record(self, features: Tensor, words: Tensor, lengths: Tensor) -> nn.Module:

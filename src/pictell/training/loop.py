@@ -40,6 +40,7 @@ from pictell.machine import PeakMemory
 from pictell.metrics import score_captions
 from pictell.progress import console, progress_bar
 from pictell.training.checkpoint import RunFolder
+from pictell.training.cuda_graphs import can_record
 from pictell.training.early_stopping import EarlyStopping
 from pictell.training.loss import Tally
 from pictell.training.objective import CrossEntropy, NotFiniteError, Objective, Window
@@ -185,7 +186,7 @@ class Trainer:
     def _objective(self) -> Objective:
         config, split = self.config, self.train_split
         supervised = CrossEntropy(self.accelerator, self.decoder, self.encoder, config.train)
-        if config.train.compile and self.device.type == "cuda" and self.decoder.loops:
+        if config.train.compile and self.decoder.loops and can_record(self.device):
             supervised.record_graphs()
         if config.train.objective == "cross_entropy":
             return supervised

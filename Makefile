@@ -40,8 +40,9 @@ flickr8k-best: $(VENV)/.demo-installed
 	$(BIN)/pictell prepare flickr8k "$(FLICKR8K)" --out data/flickr8k
 	$(BIN)/pictell compare configs/flickr8k_attention_320.yaml configs/flickr8k_best.yaml --out runs/flickr8k_best_compare
 
+# A file's tests stay in one process: they share what was trained for them.
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .

@@ -315,7 +315,7 @@ class _Writer:
 
 
 def _check_features(features: torch.Tensor, paths: Sequence[Path], batch_size: int) -> None:
-    # Done where the features are: for a GPU's, numpy would take longer than the encoder.
+    # Done where the features are: numpy is slow at half precision, and a GPU would wait for it.
     means = features.float().mean(dim=1)  # (B, D): not finite where a cell is not
     finite = means.isfinite().all(dim=1)
     if not finite.all():

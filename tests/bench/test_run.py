@@ -55,3 +55,14 @@ def test_bad_input(capsys):
         run_bench("dance")
     assert main(["bench", "--repeats", "0"]) == 2
     assert "--repeats is 0" in capsys.readouterr().err
+
+
+def test_nothing_measured_writes_over_nothing(tmp_path, capsys):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    (tmp_path / "BENCH.md").write_text("figures of another machine")
+    run_bench("gpu", out=tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["BENCH.md"]
+    assert (tmp_path / "BENCH.md").read_text() == "figures of another machine"

@@ -1,6 +1,8 @@
 """Reading by CUDA graphs gives what reading word by word gives: run with `pytest -m gpu`."""
 
 import json
+from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ pytestmark = [
 ]
 LOOPS = pytest.mark.parametrize("name", ["attention", "adaptive", "topdown"])
 PRECISIONS = pytest.mark.parametrize(("precision", "close"), [("no", 1e-4), ("fp16", 3e-2)])
+AUTOCAST = {"no": nullcontext, "fp16": partial(torch.autocast, "cuda", torch.float16)}
 LENGTHS = torch.tensor([5, 5, 5, 5])
 
 
@@ -52,7 +55,7 @@ def test_gradients_of_two_batches_are_those_without_graphs(name, precision, clos
             return decoder.teacher_forced(*batch)
 
     expected = gradients(decoder, plainly, batches())
-    graphs = ReadingGraphs(decoder, precision)
+    graphs = ReadingGraphs(decoder, AUTOCAST[precision])
     for _ in range(RECORDED_AFTER - 1):
         assert graphs(*batches()[0], LENGTHS) is None
     found = gradients(decoder, graphs, batches())
@@ -63,7 +66,7 @@ def test_gradients_of_two_batches_are_those_without_graphs(name, precision, clos
 @LOOPS
 def test_weights_that_changed_and_captions_that_share_a_picture_are_read(name):
     decoder = made(name, dropout=0.0)
-    graphs, owners = ReadingGraphs(decoder, "no"), torch.tensor([0, 0, 3, 2], device="cuda")
+    graphs, owners = ReadingGraphs(decoder, nullcontext), torch.tensor([0, 0, 3, 2], device="cuda")
     for _ in range(RECORDED_AFTER):
         graphs(*batches()[0], LENGTHS)
     with torch.no_grad():
@@ -76,7 +79,7 @@ def test_weights_that_changed_and_captions_that_share_a_picture_are_read(name):
 
 
 def test_dropout_differs_from_launch_to_launch():
-    graphs = ReadingGraphs(made("attention", dropout=0.5), "fp16")
+    graphs = ReadingGraphs(made("attention", dropout=0.5), AUTOCAST["fp16"])
     batch = batches()[0]
     logits = [graphs(*batch, LENGTHS) for _ in range(RECORDED_AFTER + 2)]
     assert logits[RECORDED_AFTER - 2] is None
@@ -86,7 +89,7 @@ def test_dropout_differs_from_launch_to_launch():
 
 def test_what_has_no_graph_is_left_alone():
     decoder = made("attention")
-    graphs = ReadingGraphs(decoder, "fp16")
+    graphs = ReadingGraphs(decoder, AUTOCAST["fp16"])
     for _ in range(RECORDED_AFTER + 1):
         assert graphs(*batches()[0], torch.tensor([5, 5, 5, 4])) is None
     decoder.eval()

@@ -78,6 +78,17 @@ def press_control_c(trainer) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def assert_resumes_as_if_uninterrupted(config, folder: Path, monkeypatch, *, step: int) -> None:
+    """Train to the end, train another until the step and then on, and compare."""
+    whole = train(config, folder / "whole")
+    with monkeypatch.context() as patch:
+        at_step(patch, step, press_control_c)
+        with pytest.raises(InterruptedTraining):
+            train(config, folder / "cut")
+    torch.rand(5)  # another process has other random numbers
+    assert_same_runs(train(config, folder / "cut", resume=True), whole)
+
+
 # Learning.
 
 
@@ -320,13 +331,7 @@ def test_with_all_options_interrupted_and_resumed_equals_uninterrupted(
     tmp_path, tiny_config, monkeypatch, decoder, step
 ):
     config = with_everything(tiny_config, decoder)
-    whole = train(config, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        at_step(patch, step, press_control_c)
-        with pytest.raises(InterruptedTraining):
-            train(config, tmp_path / "cut")
-    torch.rand(5)
-    assert_same_runs(train(config, tmp_path / "cut", resume=True), whole)
+    assert_resumes_as_if_uninterrupted(config, tmp_path, monkeypatch, step=step)
 
 
 def test_a_plateau_resumes_as_if_uninterrupted(tmp_path, tiny_config, monkeypatch):
@@ -617,12 +622,7 @@ def test_the_captions_of_a_picture_share_its_encoding(tmp_path, tiny_config, mon
 
 def test_fine_tuning_resumes_as_if_uninterrupted(tmp_path, tiny_config, monkeypatch):
     config = tiny_config(encoder={"fine_tune": True}, train={"encoder_lr": 1e-3})
-    whole = train(config, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        at_step(patch, 6, press_control_c)
-        with pytest.raises(InterruptedTraining):
-            train(config, tmp_path / "cut")
-    assert_same_runs(train(config, tmp_path / "cut", resume=True), whole)
+    assert_resumes_as_if_uninterrupted(config, tmp_path, monkeypatch, step=6)
 
 
 def test_a_fine_tuned_run_without_encoder_weights_is_told(tmp_path, tiny_config):
@@ -745,12 +745,7 @@ def test_a_fine_tuned_encoder_that_sees_crops_resumes_as_if_uninterrupted(
 ):
     options = {"crops": 2, "flip": True, "encoder_lr": 1e-3}
     config = tiny_config(encoder={"fine_tune": True}, train=options)
-    whole = train(config, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        at_step(patch, 6, press_control_c)
-        with pytest.raises(InterruptedTraining):
-            train(config, tmp_path / "cut")
-    assert_same_runs(train(config, tmp_path / "cut", resume=True), whole)
+    assert_resumes_as_if_uninterrupted(config, tmp_path, monkeypatch, step=6)
     with pytest.raises(InputError, match=r"was trained with train\.crops = 2, not 3"):
         train(replace(config, train=replace(config.train, crops=3)), tmp_path / "cut", resume=True)
 

@@ -208,10 +208,8 @@ def _step(case: TrainingStep, setting: Setting, device: torch.device) -> Callabl
     if setting.execution == COMPILED:
         torch._dynamo.reset()
         decoder.teacher_forced = torch.compile(decoder.teacher_forced)  # type: ignore[method-assign]
-    graphs = None
-    if setting.execution == GRAPHS:
-        graphs = ReadingGraphs(decoder, {"fp32": "no"}.get(setting.precision, setting.precision))
     autocast = _autocast(setting, device)
+    graphs = ReadingGraphs(decoder, lambda: autocast) if setting.execution == GRAPHS else None
 
     def loss() -> Tensor:
         with autocast:

@@ -24,7 +24,7 @@ from pictell.bench.gpu import GpuResult, measure_setting, settings
 from pictell.bench.growth import OPERATIONS, SIZES, exponent, grow, plot
 from pictell.bench.measure import Measured, Timing, measure
 from pictell.bench.start import IMPORTS, Start
-from pictell.bench.table import print_results, write_results
+from pictell.bench.table import print_results, sections, write_results
 from pictell.bench.validation import Validation
 from pictell.errors import InputError
 from pictell.machine import hardware, versions
@@ -109,7 +109,7 @@ def run_bench(
     if what in ("gpu", "all"):
         _gpu(results)
     print_results(results)
-    if out is not None:
+    if out is not None and sections(results):  # nothing measured writes over nothing
         write_results(results, out)
         if results.growth:
             plot(results.growth, out / "growth.svg")

@@ -127,7 +127,7 @@ class FeaturesOnDevice:
 def near(pictures: Pictures, device: torch.device) -> Pictures:
     """Stored features in the memory of the GPU that reads them, where there is room.
 
-    Sending each batch's features to a GPU takes longer than what is done with them.
+    Otherwise each batch's features are read from disk and sent to it, again in every epoch.
     """
     if device.type != "cuda" or not isinstance(pictures, StoredFeatures):
         return pictures

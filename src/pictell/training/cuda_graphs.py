@@ -1,6 +1,6 @@
 """Teacher forcing as CUDA graphs: one launch for all words of a batch, forward and backward.
 
-    graphs = ReadingGraphs(decoder, "fp16")
+    graphs = ReadingGraphs(decoder, accelerator.autocast)
     output = graphs(features, words, lengths, owners)     # None: read the batch in the usual way
 
 A decoder that reads word by word is hundreds of small kernels, each done in less time than the
@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +30,10 @@ from pictell.errors import InputError
 # Processes that share a GPU by NVIDIA's Multi-Process Service cannot record (torch 2.11, CUDA 13).
 _SHARING = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")) / "control"
 
-RECORDED_AFTER = 3  # batches of a shape; to record it costs about as much as reading five
+RECORDED_AFTER = 3  # batches of a shape; recording reads one four times
 _MOST = 48  # shapes that are recorded
 
-_PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "no": None}
+Autocast = Callable[[], AbstractContextManager[Any]]
 
 
 def can_record(device: torch.device) -> bool:
@@ -43,11 +46,11 @@ class ReadingGraphs:
 
     Args:
         decoder: On a GPU. Its `teacher_forced` must be free of copies from the CPU.
-        precision: `fp16`, `bf16` or `no`, as accelerate names them.
+        autocast: Makes the context of mixed precision in which the decoder reads.
     """
 
-    def __init__(self, decoder: Decoder, precision: str) -> None:
-        self._decoder, self._dtype = decoder, _PRECISIONS[precision]
+    def __init__(self, decoder: Decoder, autocast: Autocast) -> None:
+        self._decoder, self._autocast = decoder, autocast
         self._seen: Counter[tuple[object, ...]] = Counter()
         self._recorded: dict[tuple[object, ...], nn.Module] = {}
         self._pool = torch.cuda.graph_pool_handle()
@@ -95,7 +98,7 @@ class ReadingGraphs:
         )
         # Recording draws random numbers: dropout goes on as if it had not.
         random = torch.cuda.get_rng_state(features.device)
-        reading = _Reading(self._decoder, lengths, self._dtype)
+        reading = _Reading(self._decoder, lengths, self._autocast)
         torch.cuda.make_graphed_callables(
             reading, samples, allow_unused_input=True, pool=self._pool
         )
@@ -106,12 +109,12 @@ class ReadingGraphs:
 class _Reading(nn.Module):
     """Reads captions of given lengths: features (B, C, D), words (B, T) -> (N, V), (B, L)."""
 
-    def __init__(self, decoder: Decoder, lengths: Tensor, dtype: torch.dtype | None) -> None:
+    def __init__(self, decoder: Decoder, lengths: Tensor, autocast: Autocast) -> None:
         super().__init__()
-        self.decoder, self.lengths, self.dtype = decoder, lengths, dtype
+        self.decoder, self.lengths, self.autocast = decoder, lengths, autocast
 
     def forward(self, features: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast("cuda", self.dtype or torch.half, enabled=self.dtype is not None):
+        with self.autocast():
             output = self.decoder.teacher_forced(features, words, self.lengths)
         assert output.attention_sums is not None
         return output.logits, output.attention_sums

@@ -82,7 +82,7 @@ class CrossEntropy:
 
     def record_graphs(self) -> None:
         """From now on, read the batches that can be read so by CUDA graphs."""
-        self._graphs = ReadingGraphs(self.decoder, self.accelerator.mixed_precision)
+        self._graphs = ReadingGraphs(self.decoder, lambda: self.accelerator.autocast())
 
     def begin_epoch(self, epoch: int) -> None:
         rise = min(1.0, epoch / self.train.scheduled_sampling_epochs)
@@ -113,7 +113,7 @@ class CrossEntropy:
             loss = loss + added / window.words
             told["smoothing"] = added.detach()
         # As one tensor: a GPU's work is waited for once.
-        sums = torch.stack([value.double() for value in told.values()]).tolist()
+        sums = torch.stack([value.float() for value in told.values()]).tolist()
         told = dict(zip(told, sums, strict=True))
         return loss, Tally(words=len(targets), captions=len(batch.images), **told)
 

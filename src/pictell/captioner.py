@@ -31,6 +31,7 @@ from pictell.occlusion import grey_patches
 from pictell.training.checkpoint import RunFolder
 
 ImageSource = str | Path | bytes | Image.Image
+COMPILE_FROM = 20_000  # beams of all pictures; fewer save less time than compiling takes
 NEVER_SAID = [PAD, START, UNKNOWN]  # search does not write them
 RUNNERS_UP = 4
 
@@ -161,6 +162,17 @@ class Captioner:
             config.search,
             chosen,
         )
+
+    def expect(self, beams: int) -> None:
+        """Prepare for writing: on a CPU the decoder's loops are compiled where that will repay its
+        ten seconds.
+
+        Args:
+            beams: Beams of all pictures that will be captioned, such as 5 for each with a beam
+                of 5.
+        """
+        if self.device.type == "cpu" and beams >= COMPILE_FROM:
+            self.decoder.compile_loops()
 
     def caption(
         self,

@@ -123,6 +123,7 @@ class Captioning:
         if not paths:
             return {}
         captioner = self._captioner()
+        captioner.expect(self.search.beam * len(paths))
 
         def done(path: Path, caption: Caption) -> None:
             on_caption(path, caption)

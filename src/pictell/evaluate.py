@@ -188,7 +188,9 @@ def _results(
         if known is not None and not overwrite:
             results.append(known)
             continue
-        forced = forced or _teacher_forced(subject)
+        if forced is None:
+            subject.captioner.expect(sum(beams) * len(subject.data.examples))
+            forced = _teacher_forced(subject)
         load = OtherLoad()
         seconds = _write_predictions(subject.captioner, subject.data, here, folder)
         scores = _write_scores(subject, folder, protocol, forced, seconds, load.share)

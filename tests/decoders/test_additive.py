@@ -92,6 +92,12 @@ def test_compiled(activation):
         pytest.skip("there is no compiler here")
     check(scoring, activation, torch.float32, rtol=1e-5, atol=1e-5)
     check(scoring, activation)
+    keys, vector, _, _ = tensors()
+    for pictures, beams in ((5, 3), (1, 3), (5, 1), (4, 7)):
+        queries = torch.randn(pictures, beams, 6, dtype=torch.float64)
+        here = keys[:pictures].detach()
+        ours = scoring.scores(here, queries, vector.detach())
+        torch.testing.assert_close(ours, AdditiveScoring(activation).scores(here, queries, vector))
 
 
 def test_without_a_compiler_it_says_so_and_goes_on(monkeypatch):

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.nn.functional import embedding, linear
 
+from pictell.decoders import laid_out
 from pictell.decoders.repeated import RepeatedLinear, RepeatedProduct, WordGates
 
-pytestmark = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="torch without MKL")
+pytestmark = pytest.mark.skipif(laid_out._library() is None, reason="torch without MKL and oneDNN")
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> None:

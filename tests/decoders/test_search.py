@@ -10,7 +10,7 @@ import torch
 from pictell.config import DecoderConfig
 from pictell.data.text import END, PAD, START, UNKNOWN
 from pictell.decoders.base import DECODERS, Decoder, State, Step, build_decoder
-from pictell.decoders.search import Hypothesis, _largest, beam_search, follow, greedy_search
+from pictell.decoders.search import Hypothesis, _Runs, beam_search, follow, greedy_search
 
 CPU = torch.device("cpu")
 A, B, C, D = 4, 5, 6, 7  # the ordinary words
@@ -263,13 +263,37 @@ def test_the_largest_are_those_of_a_plain_selection(vocabulary, beams):
     logits[0, :, 3:] = -torch.inf  # fewer words may be written than are asked for
     offset = torch.randn(7, beams, generator=generator, dtype=torch.float64)
     offset[1, beams // 2 :] = -torch.inf  # beams that carry nothing
-    values, parents, words = _largest(logits, offset, 10)
+    values, parents, words = _Runs.of(logits).largest(offset, 10)
     plain = (logits + offset[:, :, None]).flatten(1).topk(min(10, beams * vocabulary), dim=1)
     torch.testing.assert_close(values, plain.values, rtol=0, atol=0)
     possible = plain.values.isfinite()
     places = parents * vocabulary + words
     assert torch.equal(places[possible], plain.indices[possible])
     assert int(words.max()) < vocabulary
+
+
+@pytest.mark.parametrize("vocabulary", [5, 64, 100])
+def test_runs_know_the_logarithm_of_the_sum(vocabulary):
+    logits = torch.randn(3, 2, vocabulary, dtype=torch.float64) * 300  # exponentials overflow
+    logits[0, 0, 1:] = -torch.inf
+    logits[0, 1] = -torch.inf
+    runs = _Runs.of(logits)
+    torch.testing.assert_close(runs.log_sum_exp(), logits.logsumexp(dim=-1))
+    assert torch.equal(runs.words, logits)
+
+
+def test_forbidden_words_are_not_selected_from_runs():
+    logits = torch.zeros(1, 1, 100)
+    logits[0, 0, [PAD, START, UNKNOWN, A, 70]] = torch.tensor([9.0, 8.0, 7.0, 5.0, 6.0])
+    runs = _Runs.of(logits)
+    runs.forbid([PAD, START, UNKNOWN])
+    _, _, words = runs.largest(torch.zeros(1, 1), 2)
+    assert words.tolist() == [[70, A]]
+    runs.words[0, 0, 70] = -torch.inf
+    runs.look_again()
+    _, _, words = runs.largest(torch.zeros(1, 1), 2)
+    assert words[0, 0] == A
+    assert logits[0, 0, PAD] == 9  # runs are a copy
 
 
 @pytest.mark.parametrize("beam", [1, 3])

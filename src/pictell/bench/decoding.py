@@ -66,6 +66,7 @@ class BeamSearch(Case):
     def prepare(self, way: str) -> Callable[[], list[list[int]]]:
         decoder, features = self.build()
         if way == PICTELL:
+            decoder.compile_loops()
             return torch.inference_mode()(lambda: self.ours(decoder, features))
         plain = as_textbook(decoder).eval()
         pool, search = textbook("decoders").pool_regions, textbook("search").beam_search

@@ -63,8 +63,10 @@ class AdditiveScoring:
         """
         if torch.is_grad_enabled() and (keys.requires_grad or queries.requires_grad):
             return self._function(keys[:, None] + queries[:, :, None]) @ vector
-        if "scores" in self._fused and queries.shape[1] == 1:
+        if self._fused and queries.shape[1] == 1:
             return self._fused["scores"](keys, queries[:, 0], vector)[:, None]
+        if self._fused:
+            return self._fused["beam_scores"](keys, queries, vector)
         scores = keys.new_empty(len(keys), queries.shape[1], keys.shape[1])
         room = keys.new_empty(0)  # the same memory for all blocks, which the cache then holds
         for rows in _blocks(keys, queries.shape[1]):
@@ -254,7 +256,7 @@ def _by_picture(rows: Sequence[Tensor]) -> Tensor:
 
 @cache  # for all decoders: torch keeps only a few variants of a function
 def _compiled(activation: str) -> dict[str, Callable[..., Any]]:
-    """The three functions as fused loops, tried out on a small input."""
+    """The functions as fused loops, tried out on a small input."""
 
     # It would tell users without a GPU that they have none.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -268,6 +270,9 @@ def _compiled(activation: str) -> dict[str, Callable[..., Any]]:
     def scores(keys: Tensor, query: Tensor, vector: Tensor) -> Tensor:
         return (function(keys + query[:, None]) * vector).sum(-1)
 
+    def beam_scores(keys: Tensor, queries: Tensor, vector: Tensor) -> Tensor:
+        return (function(keys[:, None] + queries[:, :, None]) * vector).sum(-1)  # (B, K, L)
+
     def query_sums(keys: Tensor, query: Tensor, d_scores: Tensor) -> Tensor:
         return (d_scores[..., None] * slope(keys + query[:, None])).sum(1)
 
@@ -275,7 +280,8 @@ def _compiled(activation: str) -> dict[str, Callable[..., Any]]:
         summed = keys[:, None] + queries[:, :, None]  # (B, T, L, A)
         return (d_scores[..., None] * slope(summed)).sum(1)
 
-    fused = {f.__name__: torch.compile(f, dynamic=True) for f in (scores, query_sums, key_sums)}
+    functions = (scores, beam_scores, query_sums, key_sums)
+    fused = {f.__name__: torch.compile(f, dynamic=True) for f in functions}
     keys, query, words = torch.ones(3, 5, 8), torch.ones(3, 8), torch.ones(3, 4, 8)
     fused["scores"](keys, query, query[0])
     fused["query_sums"](keys, query, keys[..., 0])

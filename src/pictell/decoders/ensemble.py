@@ -58,6 +58,10 @@ class EnsembleDecoder(Decoder):
     def _decoders(self) -> list[Decoder]:
         return list(self.members)  # type: ignore[arg-type]
 
+    def compile_loops(self) -> bool:
+        compiled = [member.compile_loops() for member in self._decoders]  # all of them
+        return any(compiled)
+
     def _features(self, packed: Tensor) -> list[Tensor]:
         """What each member reads, (B, C, D), of packed (B, 1, W)."""
         sizes = [cells * width for cells, width in self._parts]

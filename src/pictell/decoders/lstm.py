@@ -32,6 +32,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pictell.decoders.laid_out import lay_out
+
 
 class Cell(NamedTuple):
     """What the backward pass needs of the cell at one word, (n, H) each."""
@@ -49,6 +51,8 @@ def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     (..., H) -> new hidden and cell state.
     """
     take, forget, new, give = gates.chunk(4, dim=-1)  # torch's order
+    if gates.device.type == "cpu":
+        new = new.contiguous()  # tanh of a part of wider rows is slow
     cell = forget.sigmoid() * cell + take.sigmoid() * new.tanh()
     return give.sigmoid() * cell.tanh(), cell
 
@@ -107,22 +111,12 @@ def start_remembering(bias: Tensor, value: float) -> None:
 def thin_product(weight: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
     """x -> x W' for the same W many times and x of `rows` rows.
 
-    A product so thin spends nearly half its time on bringing W into the order in which the
-    processor's units read it. MKL can do that beforehand, once for all words; the order is for one
-    number of rows, so that fewer (words that only the longer captions have) go the usual way.
+    Of fewer rows (words that only the longer captions have) it may be the usual product.
     """
-    plain = weight.t()
-    known = weight.dtype == torch.float32 and weight.device.type == "cpu" and rows > 1
-    if not (known and torch.backends.mkl.is_available()):
+    plain, laid_out = weight.t(), lay_out(weight, rows)
+    if laid_out is None:
         return lambda x: x @ plain
-    laid_out = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
-
-    def product(x: Tensor) -> Tensor:
-        if len(x) != rows:
-            return x @ plain
-        return torch.ops.mkl._mkl_linear(x, laid_out, weight, None, rows)
-
-    return product
+    return lambda x: laid_out(x, None) if laid_out.takes(len(x)) else x @ plain
 
 
 def lstm_over_words(

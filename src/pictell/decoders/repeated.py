@@ -3,8 +3,8 @@
 Writing captions multiplies a few rows with the same weights word after word. Where no gradient is
 wanted, on a CPU, two things then pay:
 
-- MKL can bring a weight into the order in which the processor's units read it, for a given number
-  of rows, once for all steps (`RepeatedProduct`).
+- A weight can be brought into the order in which the processor's units read it, for a given number
+  of rows, once for all steps (`RepeatedProduct`; see laid_out.py).
 - A word's part of the LSTM's gates depends on the word alone. Once as many words were read as the
   vocabulary holds, the gates of all words would have been cheaper: from then on they are looked up
   (`WordGates`).
@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from pictell.decoders.laid_out import MKLProduct, OneDNNProduct, lay_out
+
 _OFTEN = 3  # uses for the same number of rows; laying out costs one or two products
 _KEPT = 2  # numbers of rows: those of whole batches, and perhaps of the last one
 
@@ -32,21 +34,20 @@ class RepeatedProduct:
     def __init__(self) -> None:
         self._weight: Any = None
         self._uses: dict[int, int] = {}
-        self._laid_out: dict[int, Tensor] = {}
+        self._laid_out: dict[int, MKLProduct | OneDNNProduct | None] = {}
 
     def __call__(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """input (..., n), weight (m, n), bias (m,) -> (..., m)."""
         rows = input.shape[:-1].numel()
         laid_out = None
-        if rows > 1 and _prepares(weight) and torch.backends.mkl.is_available():
+        if rows > 1 and _prepares(weight):
             laid_out = self._lay_out(weight, rows)
         if laid_out is None:
             return nn.functional.linear(input, weight, bias)
-        flat = input.reshape(rows, -1)
-        product = torch.ops.mkl._mkl_linear(flat, laid_out, weight, bias, rows)
+        product = laid_out(input.reshape(rows, -1), bias)
         return product.view(*input.shape[:-1], -1)
 
-    def _lay_out(self, weight: Tensor, rows: int) -> Tensor | None:
+    def _lay_out(self, weight: Tensor, rows: int) -> MKLProduct | OneDNNProduct | None:
         if self._weight != _state_of(weight):
             self._weight, self._uses, self._laid_out = _state_of(weight), {}, {}
         self._uses[rows] = self._uses.get(rows, 0) + 1
@@ -59,7 +60,7 @@ class RepeatedProduct:
             if self._uses[least] >= self._uses[rows]:
                 return None
             del self._laid_out[least]
-        self._laid_out[rows] = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
+        self._laid_out[rows] = lay_out(weight, rows)
         return self._laid_out[rows]
 
     def __deepcopy__(self, memo: Any) -> RepeatedProduct:

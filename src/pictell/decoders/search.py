@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from pictell.data.text import END, PAD, START, UNKNOWN
 from pictell.decoders.base import State, Step
@@ -164,12 +163,13 @@ def _advance(
     first: bool,
 ) -> Tensor:
     """Extend all captions by one word; returns the words to read next, (B, K)."""
-    logits = logits.float()
-    offset = beams.log_probability - logits.logsumexp(dim=-1)  # (B, K)
-    logits = logits + forbidden(logits, first=first)
+    runs = _Runs.of(logits.float())
+    offset = beams.log_probability - runs.log_sum_exp()  # (B, K)
+    runs.forbid([*_NEVER, END] if first else list(_NEVER))
     if repeats:
-        block_repeats(logits, beams.words, repeats)
-    best, parent, word = _largest(logits, offset, 2 * beam)  # (B, 2K) each, falling
+        block_repeats(runs.words, beams.words, repeats)
+        runs.look_again()
+    best, parent, word = runs.largest(offset, 2 * beam)  # (B, 2K) each, falling
     is_end = word == END
     _set_aside(beams, found, beam, penalty, best, parent, is_end)
     # The first K that do not end, in order: a stable sort moves the ended ones to the back.
@@ -182,25 +182,64 @@ def _advance(
     return word
 
 
-def _largest(logits: Tensor, offset: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The largest of logits (B, K, V) + offset (B, K), falling: values, beams and words.
+class _Runs:
+    """Logits of all words, as runs of 64 words with the maximum of each.
 
-    Selecting among K * V numbers costs more than a decoder's step. The `count` largest lie in the
-    `count` runs of 64 words whose own maxima are largest, and those are quickly found.
+    Selecting among the K * V continuations of a picture costs more than a decoder's step. The n
+    largest lie in the n runs whose own maxima are largest, and those are quickly found.
     """
-    images, beams, vocab_size = logits.shape
-    runs = -(-vocab_size // _RUN)
-    filled = pad(logits, (0, runs * _RUN - vocab_size), value=-torch.inf).view(images, -1, _RUN)
-    offsets = offset.repeat_interleave(runs, dim=1)  # (B, K * runs)
-    maxima = filled.amax(dim=2).add_(offsets)
-    run = maxima.topk(min(count, maxima.shape[1]), dim=1).indices  # (B, R)
-    inside = filled.gather(1, run[:, :, None].expand(-1, -1, _RUN))  # (B, R, 64)
-    inside = inside.add_(offsets.gather(1, run)[:, :, None]).flatten(1)
-    best, place = inside.topk(min(count, beams * vocab_size, inside.shape[1]), dim=1)
-    run = run.gather(1, place // _RUN)
-    word = run % runs * _RUN + place % _RUN
-    # Where fewer words than asked may be written, the rest are -inf, and may be filling.
-    return best, run // runs, word.clamp_(max=vocab_size - 1)
+
+    def __init__(self, values: Tensor, vocab_size: int) -> None:
+        self._values = values  # (B, K, R, 64), -inf after the last word
+        self._vocab_size = vocab_size
+        self._maxima = values.amax(dim=-1)  # (B, K, R)
+
+    @classmethod
+    def of(cls, logits: Tensor) -> _Runs:
+        """A copy of logits (B, K, V)."""
+        vocab_size = logits.shape[2]
+        count = -(-vocab_size // _RUN)
+        filled = logits.new_empty(*logits.shape[:2], count * _RUN)
+        filled[:, :, :vocab_size] = logits
+        filled[:, :, vocab_size:] = -torch.inf
+        return cls(filled.unflatten(2, (count, _RUN)), vocab_size)
+
+    @property
+    def words(self) -> Tensor:
+        """(B, K, V) of the same memory."""
+        return self._values.flatten(2)[:, :, : self._vocab_size]
+
+    def look_again(self) -> None:
+        """To be called after `words` were changed."""
+        self._maxima = self._values.amax(dim=-1)
+
+    def forbid(self, words: list[int]) -> None:
+        """Set words of the first run to -inf."""
+        assert max(words) < _RUN
+        self._values[:, :, 0, words] = -torch.inf
+        self._maxima[:, :, 0] = self._values[:, :, 0].amax(dim=-1)
+
+    def log_sum_exp(self) -> Tensor:
+        """Over all words: (B, K)."""
+        # torch's own looks for the maxima again, in passes that cost as much as the exponentials.
+        greatest = self._maxima.amax(dim=-1).clamp_(min=torch.finfo(self._maxima.dtype).min)
+        shifted = self._values.flatten(2) - greatest[:, :, None]
+        return shifted.exp_().sum(dim=-1).log_().add_(greatest)
+
+    def largest(self, offset: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The largest of logits + offset (B, K), falling: values, beams and words (B, count)."""
+        beams, runs = self._maxima.shape[1:]
+        maxima = (self._maxima + offset[:, :, None]).flatten(1)  # (B, K * R)
+        run = maxima.topk(min(count, maxima.shape[1]), dim=1).indices
+        chosen = run[:, :, None].expand(-1, -1, _RUN)
+        inside = self._values.flatten(1, 2).gather(1, chosen)  # (B, count, 64)
+        inside = inside.add_(offset.gather(1, run // runs)[:, :, None]).flatten(1)
+        count = min(count, beams * self._vocab_size, inside.shape[1])
+        best, place = inside.topk(count, dim=1)
+        run = run.gather(1, place // _RUN)
+        word = run % runs * _RUN + place % _RUN
+        # Where fewer words than asked may be written, the rest are -inf, and may be filling.
+        return best, run // runs, word.clamp_(max=self._vocab_size - 1)
 
 
 def _set_aside(
@@ -214,13 +253,13 @@ def _set_aside(
 ) -> None:
     length = beams.words.shape[2] + 1  # <end> counts
     ending = is_end[:, :beam] & best[:, :beam].isfinite()
-    for row, rank in ending.nonzero().tolist():
+    rows, ranks = ending.nonzero(as_tuple=True)
+    written = beams.words[rows, parent[rows, ranks]].tolist()
+    totals = best[rows, ranks].tolist()
+    for row, words, total in zip(rows.tolist(), written, totals, strict=True):
         hypotheses = found[beams.pictures[row]].hypotheses
-        if len(hypotheses) >= beam:
-            continue  # done already; its row is only waiting to be dropped
-        total = best[row, rank].item()
-        words = beams.words[row, parent[row, rank]].tolist()
-        hypotheses.append(Hypothesis(words, total, total / length**penalty, True))
+        if len(hypotheses) < beam:  # else it is done, and its row only waits to be dropped
+            hypotheses.append(Hypothesis(words, total, total / length**penalty, True))
 
 
 def _keep_pictures(beams: _Beams, last: Tensor, keep: list[int]) -> Tensor:

@@ -8,7 +8,6 @@ Axes: S side of the picture that the encoder sees.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ from pictell.captioner import Caption, Captioner
 from pictell.config import SearchConfig
 from pictell.data.images import IMAGE_SUFFIXES, ImageTransform, picture_size
 from pictell.errors import InputError
+from pictell.machine import cores
 
 BATCHES_AHEAD = 2  # decoded while the model works
 Failures = dict[Path, str]
@@ -111,7 +111,7 @@ def _decoded(
 ) -> Iterator[tuple[Path, Read]]:
     """Each file's pixels and size, or the reason for none; decoded by threads, in order."""
     ahead: deque[tuple[Path, Future[Read]]] = deque()
-    executor = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="decode")
+    executor = ThreadPoolExecutor(min(4, cores()), thread_name_prefix="decode")
     try:
         for path in paths:
             ahead.append((path, executor.submit(_read, transform, path)))

@@ -616,6 +616,13 @@ def _bench(arguments: list[str]) -> None:
     parser.add_argument("--picture", type=str, help="a picture file, for the same")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each way")
     parser.add_argument("--memory", type=bool, default=True, help="measure peak memory too")
+    parser.add_argument(
+        "--only",
+        type=str,
+        default="",
+        help="of encode, train and decode the operations whose names hold these words, such as "
+        "'attention, training step'",
+    )
     parser.add_argument("--out", type=str, help="folder for BENCH.md, bench.json and growth.svg")
     options = parser.parse_args(arguments)
     from pictell.bench.run import run_bench
@@ -629,6 +636,7 @@ def _bench(arguments: list[str]) -> None:
         picture=Path(options.picture) if options.picture else None,
         repeats=options.repeats,
         memory=options.memory,
+        only=options.only,
         out=Path(options.out) if options.out else None,
     )
 

@@ -187,6 +187,10 @@ class TrainConfig:
         decay: Factor of step and plateau.
         decay_every: Epochs before the factor applies (step, plateau).
         lr_floor: Share of the learning rate below which no schedule goes.
+        teachers: Run folders, separated by commas, of trained models with the same words. The mean
+            of their probabilities for the next word is a second target beside the word of the
+            caption (Hinton et al. 2015). Empty for none.
+        teacher_weight: Share of the teachers' target in the loss.
         label_smoothing: Share of the probability that is asked for all words alike instead of the
             word of the caption.
         scheduled_sampling: Highest probability with which the decoder reads a word of its own
@@ -240,6 +244,8 @@ class TrainConfig:
     decay: float = 0.8
     decay_every: int = 2
     lr_floor: float = 0.0
+    teachers: str = ""
+    teacher_weight: float = 0.5
     label_smoothing: float = 0.0
     scheduled_sampling: float = 0.0
     scheduled_sampling_epochs: int = 10
@@ -294,6 +300,8 @@ class TrainConfig:
         shares = ("label_smoothing", "scheduled_sampling", "ema", "lr_floor")
         for name in (*shares, "cross_entropy_weight"):
             _check(0 <= getattr(self, name) < 1, f"train.{name}", getattr(self, name), "in [0, 1)")
+        rule = "above 0, and at most 1"
+        _check(0 < self.teacher_weight <= 1, "train.teacher_weight", self.teacher_weight, rule)
         _check(0 < self.decay < 1, "train.decay", self.decay, "between 0 and 1")
 
 

@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from pictell.config import DataConfig
 from pictell.data.batches import Pictures
 from pictell.data.images import Box, ImageTransform
 from pictell.decoders.ensemble import EnsembleDecoder, pack_features
@@ -155,6 +156,7 @@ def ensemble_task(
     *,
     split: str,
     dataset: str = "",
+    data: DataConfig | None = None,
 ) -> tuple[Task, SplitData]:
     """The first run's data with the features of all encoders, from their stores.
 
@@ -164,9 +166,10 @@ def ensemble_task(
         device: Where pictures are encoded.
         split: `train`, `val` or `test`.
         dataset: Another prepared data set than the first run's.
+        data: Replaces all of the first run's data options.
     """
     assert isinstance(encoder, EnsembleEncoder)
-    data = members[0].config.data
+    data = data or members[0].config.data
     if dataset:
         data = replace(data, dataset=dataset)
     of_encoders = {_encoder_key(member): member.config for member in reversed(members)}

@@ -39,6 +39,17 @@ def test_a_table_is_printed_and_written(monkeypatch, tmp_path, capsys):
     assert written["about"]["hardware"]["cores"] >= 1
 
 
+def test_operations_can_be_chosen_by_name(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench_run, "full_cases", lambda group: [Scoring(20)])
+    monkeypatch.setattr(bench_run, "_validations", lambda *_: pytest.fail("not asked for"))
+    results = run_bench("train", repeats=1, memory=False, only="CIDEr-D", out=tmp_path)
+    assert [measured.case.name for measured in results.operations] == [Scoring.name]
+    assert "CIDEr-D, BLEU and ROUGE-L" in capsys.readouterr().out  # not cut off in a log
+    assert (tmp_path / "BENCH.md").exists()
+    with pytest.raises(InputError, match=r"--only 'dance': no operation .*there are: CIDEr-D"):
+        run_bench("train", only="dance")
+
+
 def test_without_a_gpu_it_says_what_it_would_measure(capsys):
     import torch
 

@@ -48,7 +48,9 @@ def test_rows_may_be_part_of_wider_ones():
         ("AVX512", [OneDNNProduct], OneDNNProduct),
         ("AVX2", LIBRARIES, OneDNNProduct),
         ("AVX2", [MKLProduct], MKLProduct),
-        ("DEFAULT", [], None),
+        ("DEFAULT", LIBRARIES, MKLProduct),
+        ("DEFAULT", [OneDNNProduct], None),
+        ("AVX2", [], None),
     ],
 )
 def test_the_processor_decides_which_library(monkeypatch, capability, there, chosen):

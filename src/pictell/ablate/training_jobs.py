@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from rich.progress import Progress
 from pictell.comparison.entrants import Entrant
 from pictell.comparison.training_process import forwarding_signals, training_command
 from pictell.comparison.wording import seconds
+from pictell.machine import cores
 from pictell.progress import console, progress_bar
 from pictell.training.loop import InterruptedTraining
 
@@ -152,8 +152,7 @@ def _environment(jobs: int) -> dict[str, str]:
     """For each of several processes its share of the threads; of one, all that there are."""
     if jobs == 1:
         return dict(os.environ)
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    threads = min(max(1, cores // jobs), int(os.environ.get("OMP_NUM_THREADS") or cores))
+    threads = min(max(1, cores() // jobs), int(os.environ.get("OMP_NUM_THREADS") or cores()))
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
 
 

@@ -66,6 +66,7 @@ def run_bench(
     picture: Path | None = None,
     repeats: int = 5,
     memory: bool = True,
+    only: str = "",
     out: Path | None = None,
 ) -> Results:
     """Measure, print, and write BENCH.md and bench.json where `out` says.
@@ -77,10 +78,12 @@ def run_bench(
         picture: A picture file for the same.
         repeats: Runs of each way that are timed.
         memory: Measure peak memory too, in processes of their own.
+        only: Of the operations those whose name holds these words, without what is computed from
+            several; empty for all.
         out: Folder to write into; None only prints.
 
     Raises:
-        InputError: `what` is unknown, or the textbook's code is not here.
+        InputError: `what` is unknown, `only` names nothing, or the textbook's code is not here.
     """
     if what not in WHAT:
         raise InputError(f"bench {what!r}: unknown; known: {', '.join(WHAT)}")
@@ -89,6 +92,10 @@ def run_bench(
     if quick:
         _check(groups)
         return results
+    if only:
+        cases = _cases_with(only, groups)
+        results.operations = [_measure(case, repeats, memory) for case in cases]
+        return _told(results, out)
     for group in groups:
         for case in full_cases(group):
             results.operations.append(_measure(case, repeats, memory))
@@ -108,6 +115,19 @@ def run_bench(
             results.growth[operation] = grow(operation)
     if what in ("gpu", "all"):
         _gpu(results)
+    return _told(results, out)
+
+
+def _cases_with(words: str, groups: Sequence[str]) -> list[Case]:
+    cases = [case for group in groups for case in full_cases(group)]
+    chosen = [case for case in cases if words in case.name]
+    if not chosen:
+        names = "; ".join(case.name for case in cases)
+        raise InputError(f"--only {words!r}: no operation is called so; there are: {names}")
+    return chosen
+
+
+def _told(results: Results, out: Path | None) -> Results:
     print_results(results)
     if out is not None and sections(results):  # nothing measured writes over nothing
         write_results(results, out)

@@ -6,6 +6,7 @@ Writes BENCH.md, which is meant to be read, and bench.json, which holds every nu
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,8 @@ def _gpu_numbers(r: GpuResult) -> list[str]:
 
 def print_results(results: Results) -> None:
     """Tables on standard output."""
-    console = Console()
+    # In a log twelve columns of 80 letters would be all that rich allows them.
+    console = Console(width=None if sys.stdout.isatty() else 200)
     for title, columns, rows in sections(results):
         table = Table(title=title, title_justify="left")
         for number, column in enumerate(columns):

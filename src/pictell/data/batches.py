@@ -11,9 +11,8 @@ Axes: B captions, P pictures, C cells, D feature width, T words, S picture side.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +26,7 @@ from pictell.data.records import Example
 from pictell.data.text import END, PAD, START, Tokenizer, Vocabulary
 from pictell.data.views import PLAIN, View
 from pictell.errors import InputError
+from pictell.machine import cores
 
 BUCKET_BATCHES = 100  # batches that are sorted by length together
 _SHARE_FOR_FEATURES = 0.25  # of a GPU's free memory, at most, for the pictures of a split
@@ -83,6 +83,7 @@ class Batch:
         targets: (B, T) words that are predicted, `<end>` last.
         lengths: (B,) real words of each.
         images: Positions of the pictures in the split.
+        captions: Positions of the captions in the split.
     """
 
     pictures: Tensor
@@ -91,6 +92,7 @@ class Batch:
     targets: Tensor
     lengths: Tensor
     images: list[int]
+    captions: list[int] = field(default_factory=list)
 
 
 class Pictures(Protocol):
@@ -269,6 +271,7 @@ class _BatchDataset(Dataset):
             torch.from_numpy(words[:, 1:].copy()),
             torch.from_numpy(lengths),
             self.captions.images[chosen].tolist(),
+            chosen.tolist(),
         )
 
 
@@ -308,7 +311,7 @@ def load_batches(
         _BatchDataset(captions, pictures, batches, views),
         batch_size=None,
         shuffle=False,
-        num_workers=min(workers, os.cpu_count() or 1),
+        num_workers=min(workers, cores()),
         # A loader draws a seed for its workers when it starts: not from the numbers of dropout,
         # or a run that is resumed within an epoch would not equal an uninterrupted one.
         generator=torch.Generator(),

@@ -30,12 +30,10 @@ def lay_out(weight: Tensor, rows: int) -> MKLProduct | OneDNNProduct | None:
 
 
 def _library() -> type[MKLProduct] | type[OneDNNProduct] | None:
-    """The faster of those that are there."""
-    wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    for library in (MKLProduct, OneDNNProduct) if wide else (OneDNNProduct, MKLProduct):
-        if library.available():
-            return library
-    return None
+    """The faster of those that are there; oneDNN only where it was tried."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    libraries = _FASTEST_FIRST.get(capability, (MKLProduct,))
+    return next((library for library in libraries if library.available()), None)
 
 
 class MKLProduct:
@@ -76,3 +74,9 @@ class OneDNNProduct:
     def __call__(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x (rows, n), bias (m,) -> (rows, m)."""
         return torch.ops.mkldnn._linear_pointwise(x, self._laid_out, bias, "none", [], "")
+
+
+_FASTEST_FIRST = {
+    "AVX512": (MKLProduct, OneDNNProduct),
+    "AVX2": (OneDNNProduct, MKLProduct),
+}  # by torch's name of what the processor can do

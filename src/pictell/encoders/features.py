@@ -30,7 +30,7 @@ from pictell.data.views import PLAIN, View
 from pictell.encoders.encoder import Encoder
 from pictell.errors import InputError
 from pictell.files import read_json, read_text, write_json, write_jsonl
-from pictell.machine import return_freed_memory
+from pictell.machine import cores, return_freed_memory
 
 try:
     import fcntl
@@ -246,7 +246,7 @@ def encode_pictures(
         loader = DataLoader(
             _Pictures(encoder, [paths[p] for p in positions], view),
             batch_size=encoder.config.batch_size,
-            num_workers=min(workers, os.cpu_count() or 1) if len(positions) > 64 else 0,
+            num_workers=min(workers, cores()) if len(positions) > 64 else 0,
             collate_fn=_collate,
         )
         done = 0

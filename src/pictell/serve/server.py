@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
-import os
 import signal
 import socket
 import sys
@@ -21,6 +20,7 @@ import torch
 import uvicorn
 
 from pictell.errors import InputError
+from pictell.machine import cores
 from pictell.serve.app import create_app
 from pictell.serve.limits import Limits
 from pictell.serve.models import Models
@@ -60,7 +60,7 @@ def serve(
         models = Models.load(runs, weights=weights)
         threads = threads or _default_threads()
         # Threads share the cores: several batches on a thread each beat one on several.
-        torch.set_num_threads(max(1, _cores() // threads))
+        torch.set_num_threads(max(1, cores() // threads))
         models.warm_up()
         service = Service(models, limits, batch_size=batch_size, threads=threads)
         app = create_app(service, hosts=LOOPBACK_NAMES if _is_loopback(host) else None)
@@ -115,12 +115,8 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _default_threads() -> int:
-    return 1 if torch.cuda.is_available() else _cores()
+    return 1 if torch.cuda.is_available() else cores()
 
 
 def _announce(names: Sequence[str], listening: socket.socket, host: str) -> None:

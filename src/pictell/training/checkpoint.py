@@ -43,6 +43,7 @@ class RunFolder:
         self.model_file = self.path / "model.safetensors"
         self.log_file = self.path / "log.jsonl"
         self.state_file = self.path / "state" / "last.pt"
+        self.soft_targets_file = self.path / "state" / "soft_targets.npz"
 
     @classmethod
     def open(cls, path: Path | str) -> RunFolder:

@@ -39,7 +39,7 @@ from pictell.files import write_text
 from pictell.machine import PeakMemory
 from pictell.metrics import score_captions
 from pictell.progress import console, progress_bar
-from pictell.training.checkpoint import RunFolder
+from pictell.training.checkpoint import RunFolder, models_hash
 from pictell.training.cuda_graphs import can_record
 from pictell.training.early_stopping import EarlyStopping
 from pictell.training.loss import Tally
@@ -48,6 +48,7 @@ from pictell.training.record import check_same_experiment, check_same_inputs, de
 from pictell.training.rewards import CaptionRewards
 from pictell.training.run_log import Progress, RunLog
 from pictell.training.self_critical import SelfCritical
+from pictell.training.soft_targets import SoftTargets, teachers_of
 from pictell.training.start import FirstWeights
 from pictell.training.task import SplitData, Task, build_task
 from pictell.training.update import Update
@@ -114,6 +115,9 @@ def train(
         )
         if first is not None:
             about["init"] = first.description()
+        if config.train.teachers:
+            hashed = models_hash(teachers_of(config))
+            about["teachers"] = {"runs": config.train.teachers, "model_sha256": hashed}
         run.write_start(config, task.vocabulary, about)
     trainer.fit()
     return run
@@ -185,7 +189,9 @@ class Trainer:
 
     def _objective(self) -> Objective:
         config, split = self.config, self.train_split
-        supervised = CrossEntropy(self.accelerator, self.decoder, self.encoder, config.train)
+        supervised = CrossEntropy(
+            self.accelerator, self.decoder, self.encoder, config.train, self._soft_targets()
+        )
         if config.train.compile and self.decoder.loops and can_record(self.device):
             supervised.record_graphs()
         if config.train.objective == "cross_entropy":
@@ -199,6 +205,14 @@ class Trainer:
             mean_length=float(split.captions.lengths.mean()),
         )
 
+    def _soft_targets(self) -> SoftTargets | None:
+        if not self.config.train.teachers:
+            return None
+        with self.accelerator.main_process_first():  # it asks, the others find the answers
+            return SoftTargets.of_teachers(
+                self.config, self.task, self.train_split, self.run.soft_targets_file, self.device
+            )
+
     # -- the loop ---------------------------------------------------------------------------------
 
     def fit(self) -> None:
@@ -208,6 +222,7 @@ class Trainer:
                 self._epoch()
         if self.accelerator.is_main_process:
             self.run.update_info(finished=True)
+            self.run.soft_targets_file.unlink(missing_ok=True)  # only a resumed run needs it
         if self.log:
             self.log.close()
 

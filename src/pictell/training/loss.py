@@ -29,7 +29,7 @@ class Tally:
         words: Real words, `<end>` included.
         regularisation: Sum over captions of the attention term, before alpha_c.
         captions: Captions.
-        smoothing: What label smoothing adds to the sum of cross-entropy.
+        smoothing: What label smoothing and teachers add to the sum of cross-entropy.
     """
 
     cross_entropy: float = 0.0

@@ -23,6 +23,7 @@ from pictell.encoders.encoder import Encoder
 from pictell.training.cuda_graphs import ReadingGraphs
 from pictell.training.loss import Tally, loss_sums, smoothing_sum, top5_hits
 from pictell.training.scheduled_sampling import mix_own_words
+from pictell.training.soft_targets import SoftTargets, soft_cross_entropy_sum
 from pictell.training.validation import region_features, to_device
 
 
@@ -73,10 +74,15 @@ class CrossEntropy:
     """The captions of the data, word by word, and the term on attention (see loss.py)."""
 
     def __init__(
-        self, accelerator: Accelerator, decoder: Decoder, encoder: Encoder, train: TrainConfig
+        self,
+        accelerator: Accelerator,
+        decoder: Decoder,
+        encoder: Encoder,
+        train: TrainConfig,
+        soft: SoftTargets | None = None,
     ) -> None:
         self.accelerator, self.decoder, self.encoder = accelerator, decoder, encoder
-        self.train = train
+        self.train, self._soft = train, soft
         self._graphs: ReadingGraphs | None = None
         self.own_words = 0.0  # probability with which the decoder reads a word of its own
 
@@ -108,14 +114,29 @@ class CrossEntropy:
             "top5": top5_hits(output.logits, targets),
             "regularisation": attention.detach(),
         }
-        if train.label_smoothing:
-            added = smoothing_sum(output.logits, targets, train.label_smoothing)
+        added = self._added(output.logits, targets, entropy, batch)
+        if added is not None:
             loss = loss + added / window.words
             told["smoothing"] = added.detach()
         # As one tensor: a GPU's work is waited for once.
         sums = torch.stack([value.float() for value in told.values()]).tolist()
         told = dict(zip(told, sums, strict=True))
         return loss, Tally(words=len(targets), captions=len(batch.images), **told)
+
+    def _added(
+        self, logits: Tensor, targets: Tensor, entropy: Tensor, batch: Batch
+    ) -> Tensor | None:
+        """What label smoothing and teachers add to a batch's cross-entropy."""
+        added = None
+        if self.train.label_smoothing:
+            added = smoothing_sum(logits, targets, self.train.label_smoothing)
+        if self._soft is None:
+            return added
+        words, probabilities = self._soft.of(batch.captions, batch.lengths)
+        device, weight = logits.device, self.train.teacher_weight
+        soft = soft_cross_entropy_sum(logits, words.to(device), probabilities.to(device))
+        hard = entropy if added is None else entropy + added
+        return weight * soft + (1 - weight) * hard - entropy
 
     def _predict(self, features: Tensor, batch: Batch) -> TeacherForced:
         device, lengths = self.accelerator.device, batch.lengths

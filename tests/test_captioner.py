@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from pictell import Captioner
+from pictell.captioner import COMPILE_FROM
 from pictell.decoders.base import DECODERS
 from pictell.errors import InputError
 from pictell.training.loop import train
@@ -116,3 +117,23 @@ def test_no_pictures_no_captions(runs):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert Captioner.load(runs / "rnn").caption([]) == []
+
+
+@pytest.mark.parametrize("beams", [COMPILE_FROM - 1, COMPILE_FROM])
+def test_loops_are_compiled_for_many_captions_alone(runs, monkeypatch, beams):
+    captioner, compiled = Captioner.load(runs / "attention", device="cpu"), []
+    monkeypatch.setattr(captioner.decoder, "compile_loops", lambda: compiled.append(True))
+    captioner.expect(beams)
+    assert bool(compiled) == (beams >= COMPILE_FROM)
+
+
+@pytest.mark.slow
+def test_compiled_loops_write_the_same_captions(runs, pictures):
+    captioner = Captioner.load(runs / "attention", device="cpu")
+    before = captioner.caption(pictures, beam=3)
+    if not captioner.decoder.compile_loops():
+        pytest.skip("there is no compiler here")
+    after = captioner.caption(pictures, beam=3)
+    assert [caption.text for caption in after] == [caption.text for caption in before]
+    for ours, theirs in zip(after, before, strict=True):
+        assert ours.log_probability == pytest.approx(theirs.log_probability, abs=1e-4)

@@ -60,6 +60,14 @@ def test_members_may_share_an_encoder(features):
     torch.testing.assert_close(probabilities(both, pack_features(features[:1])), by_hand)
 
 
+def test_all_members_compile_their_loops(monkeypatch):
+    members, asked = pair(), []
+    for member, can in zip(members, (True, False), strict=True):
+        monkeypatch.setattr(member, "compile_loops", lambda can=can: asked.append(can) or can)
+    assert EnsembleDecoder(members, parts=SHAPES, reads=[0, 1]).compile_loops()
+    assert asked == [True, False]
+
+
 @pytest.mark.parametrize("name", ["attention", "rnn"])
 def test_one_member_is_that_member(features, name):
     alone = decoder(name, SHAPES[0], 5)

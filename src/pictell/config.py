@@ -286,7 +286,14 @@ class TrainConfig:
                 "smaller or the second larger"
             )
 
+    @property
+    def teacher_runs(self) -> list[str]:
+        """The run folders that `teachers` names."""
+        return [name.strip() for name in self.teachers.split(",")] if self.teachers else []
+
     def _check_ranges(self) -> None:
+        named = all(self.teacher_runs)
+        _check(named, "train.teachers", self.teachers, "run folders with a comma between two")
         at_least_one = ("batch_size", "epochs", "accumulation", "log_every", "decay_every")
         for name in (*at_least_one, "scheduled_sampling_epochs"):
             _check(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")

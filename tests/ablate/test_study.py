@@ -141,14 +141,15 @@ def test_a_changed_variation_has_another_folder(tmp_path, shapes_dataset):
     assert other[0] == first[0]  # the base's own
 
 
-def test_a_training_from_other_first_weights_has_another_folder(tmp_path, shapes_dataset):
+@pytest.mark.parametrize("option", ["train.init", "train.teachers"])
+def test_a_training_from_other_weights_has_another_folder(tmp_path, shapes_dataset, option):
     first = tmp_path / "first" / "model.safetensors"
     first.parent.mkdir()
 
     def folder(weights):
         first.write_bytes(weights)
         text = (
-            f"base: {{data.dataset: {shapes_dataset}, train.init: {first.parent}}}\n"
+            f"base: {{data.dataset: {shapes_dataset}, {option}: {first.parent}}}\n"
             "variations: {a: {train.clip: 1}}\n"
         )
         study = Study.load(write(tmp_path, text))

@@ -143,6 +143,12 @@ def test_a_teacher_that_is_not_there(tmp_path, tiny_config):
         train(tiny_config(train={"teachers": "nowhere"}), tmp_path / "run")
 
 
+@pytest.mark.parametrize("names", [",", "runs/a,", ",runs/a"])
+def test_a_comma_too_many(tiny_config, names):
+    with pytest.raises(InputError, match=r"train\.teachers is .* run folders with a comma between"):
+        tiny_config(train={"teachers": names})
+
+
 def test_of_each_distribution_few_words_are_kept(tmp_path, taught, monkeypatch):
     monkeypatch.setattr(soft_targets, "KEPT", 3)
     soft, split = asked(taught("rnn"), tmp_path / "soft.npz")

@@ -196,9 +196,7 @@ def _entrant(folder: Path, name: str, config: Config, seed: int, data: _Data) ->
         and (option == "search.max_length" or not option.startswith("search."))
     }
     first = _weights_hash(config.train.init)
-    if config.train.teachers:
-        names = config.train.teachers.split(",")
-        first += "".join(_weights_hash(name.strip()) for name in names)
+    first += "".join(map(_weights_hash, config.train.teacher_runs))
     stem = f"{slug(name)}-{digest_of([options, data.hash_of(config), first])}_seed{seed}"
     run = folder / "runs" / stem
     own = Config.from_dict({**config.to_dict(), "run": str(run)})

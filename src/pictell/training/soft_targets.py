@@ -6,7 +6,7 @@
 
 Knowledge distillation (Hinton et al. 2015, "Distilling the knowledge in a neural network", at a
 temperature of 1), word by word as in Kim and Rush 2016, "Sequence-level knowledge distillation",
-equation 3. Several teachers are one by the mean of their probabilities.
+section 3.1. Several teachers are one by the mean of their probabilities.
 
 Teachers are asked once, before the first step, about each picture as it is; so a step costs nearly
 what it costs without them, however many they are. Of each distribution the most probable words are
@@ -44,8 +44,7 @@ def teachers_of(config: Config) -> list[RunFolder]:
     Raises:
         InputError: One cannot be used, or their words are not the same.
     """
-    names = [name.strip() for name in config.train.teachers.split(",") if name.strip()]
-    return open_members(names) if names else []
+    return open_members(config.train.teacher_runs) if config.train.teachers else []
 
 
 @dataclass(frozen=True)

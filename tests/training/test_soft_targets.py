@@ -112,6 +112,9 @@ def test_teachers_are_asked_once_and_a_resumed_run_finds_their_answers(
     again, _ = asked(config, file)
     for name, value in vars(first).items():
         np.testing.assert_array_equal(value, getattr(again, name))
+    shorter = Config.from_dict(config.to_dict() | {"data": {**vars(config.data), "max_length": 2}})
+    with pytest.raises(pytest.fail.Exception, match="asked again"):
+        asked(shorter, file)
     other = taught("rnn", epochs=2)
     with pytest.raises(pytest.fail.Exception, match="asked again"):
         asked(other, file)

@@ -76,8 +76,13 @@ def greedy_search(
 def forbidden(scores: Tensor, *, first: bool) -> Tensor:
     """What to add to scores (..., V): -inf for words that must not be written now, else 0."""
     added = scores.new_zeros(scores.shape[-1])
-    added[[*_NEVER, END] if first else list(_NEVER)] = -torch.inf
+    added[_not_now(first)] = -torch.inf
     return added
+
+
+def _not_now(first: bool) -> list[int]:
+    """Words that must not be written now."""
+    return [*_NEVER, END] if first else list(_NEVER)
 
 
 @dataclass
@@ -165,7 +170,7 @@ def _advance(
     """Extend all captions by one word; returns the words to read next, (B, K)."""
     runs = _Runs.of(logits.float())
     offset = beams.log_probability - runs.log_sum_exp()  # (B, K)
-    runs.forbid([*_NEVER, END] if first else list(_NEVER))
+    runs.forbid(_not_now(first))
     if repeats:
         block_repeats(runs.words, beams.words, repeats)
         runs.look_again()

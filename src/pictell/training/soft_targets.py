@@ -33,9 +33,9 @@ from pictell.files import replacing
 from pictell.progress import console, progress_bar
 from pictell.training.checkpoint import RunFolder, models_hash
 from pictell.training.task import SplitData, Task
+from pictell.training.validation import CAPTIONS_AT_ONCE, region_features, to_device
 
 KEPT = 32  # words of each distribution: 41 MB for the 30,000 captions of Flickr8k
-_CAPTIONS_AT_ONCE = 160
 
 
 def teachers_of(config: Config) -> list[RunFolder]:
@@ -80,13 +80,14 @@ class SoftTargets:
         teachers = teachers_of(config)
         for teacher in teachers:
             _check_words(teacher, task)
-        key = f"{models_hash(teachers)} {task.data_hash} {len(split.captions.words)}"
+        key = f"{models_hash(teachers)} {task.data_hash}"
+        starts = np.r_[0, np.cumsum(split.captions.lengths)]
         if file.exists():
             with np.load(file) as kept:
-                if str(kept["key"]) == key:
-                    return cls(kept["starts"], kept["words"], kept["probabilities"])
+                if str(kept["key"]) == key and np.array_equal(kept["starts"], starts):
+                    return cls(starts, kept["words"], kept["probabilities"])
         with torch.random.fork_rng(devices=[]):  # loading models draws random weights first
-            soft = cls._asked(teachers, config, split, device)
+            soft = cls._asked(teachers, config, split, starts, device)
         with replacing(file) as temporary, open(temporary, "wb") as opened:
             np.savez(opened, key=key, **vars(soft))
         return soft
@@ -94,29 +95,33 @@ class SoftTargets:
     @classmethod
     @torch.inference_mode()
     def _asked(
-        cls, teachers: list[RunFolder], config: Config, split: SplitData, device: torch.device
+        cls,
+        teachers: list[RunFolder],
+        config: Config,
+        split: SplitData,
+        starts: np.ndarray,
+        device: torch.device,
     ) -> SoftTargets:
         encoder, decoder = compose(teachers)
         encoder.to(device).eval()
         decoder.to(device).eval()
         _, theirs = ensemble_task(teachers, encoder, device, split="train", data=config.data)
         captions = split.captions
-        starts = np.r_[0, np.cumsum(captions.lengths)]
         kept = min(KEPT, decoder.vocab_size)
         words = np.empty((starts[-1], kept), dtype=np.int32)
         probabilities = np.empty((starts[-1], kept), dtype=np.float16)
-        batches = picture_batches(captions, np.arange(len(split.examples)), _CAPTIONS_AT_ONCE)
+        batches = picture_batches(captions, np.arange(len(split.examples)), CAPTIONS_AT_ONCE)
         names = ", ".join(teacher.name for teacher in teachers)
         console.print(f"asking {names} about {len(captions.words):,} captions")
         with progress_bar() as bar:
             shown = bar.add_task("teachers", total=len(captions.words), unit="captions", note="")
             for batch in load_batches(captions, theirs.pictures, batches, workers=0):
-                owners = None if batch.owners is None else batch.owners.to(device)
+                features = region_features(batch.pictures, encoder, device)
                 output = decoder.teacher_forced(
-                    batch.pictures.to(device).float(),
+                    features,
                     batch.inputs.to(device),
                     batch.lengths,
-                    owners,
+                    to_device(batch.owners, device),
                 )
                 best = output.logits.float().softmax(dim=1).topk(kept, dim=1)  # (N, K)
                 places = _places(starts, batch.captions, batch.lengths)

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,12 +25,16 @@ from pictell.config import SearchConfig
 from pictell.data.images import Box, picture_size
 from pictell.data.text import PAD, START, UNKNOWN, Tokenizer, Vocabulary, get_tokenizer
 from pictell.decoders.base import Decoder, State, Step
+from pictell.decoders.ensemble import EnsembleDecoder
 from pictell.decoders.search import Hypothesis, beam_search, follow
 from pictell.encoders.encoder import Encoder
-from pictell.ensemble import compose, open_members
+from pictell.ensemble import EnsembleEncoder, compose, one_run_each, open_members
 from pictell.errors import InputError
 from pictell.occlusion import grey_patches
 from pictell.training.checkpoint import RunFolder
+
+if TYPE_CHECKING:
+    from pictell.neighbours import Neighbours
 
 ImageSource = str | Path | bytes | Image.Image
 COMPILE_FROM = 20_000  # beams of all pictures; fewer save less time than compiling takes
@@ -89,7 +95,8 @@ class Caption(Written):
 class Captioner:
     """Encoder, decoder and words of one model.
 
-    Use `Captioner.load`; the constructor is for those who have the parts.
+    Use `Captioner.load`; the constructor is for those who have the parts. `runs` are the run
+    folders that they come from, which `search.neighbours` needs.
     """
 
     def __init__(
@@ -100,11 +107,13 @@ class Captioner:
         tokenizer: Tokenizer,
         search: SearchConfig,
         device: torch.device,
+        runs: Sequence[RunFolder] = (),
     ) -> None:
         self.encoder = encoder.to(device).eval()
         self.decoder = decoder.to(device).eval()
         self.vocabulary, self.tokenizer = vocabulary, tokenizer
         self.search, self.device = search, device
+        self.runs = list(runs)
 
     @classmethod
     def load(
@@ -130,6 +139,7 @@ class Captioner:
             get_tokenizer(config.data.language),
             config.search,
             chosen,
+            [folder],
         )
 
     @classmethod
@@ -161,6 +171,7 @@ class Captioner:
             get_tokenizer(config.data.language),
             config.search,
             chosen,
+            members,
         )
 
     def expect(self, beams: int) -> None:
@@ -173,6 +184,15 @@ class Captioner:
         """
         if self.device.type == "cpu" and beams >= COMPILE_FROM:
             self.decoder.compile_loops()
+
+    def prepare(self, search: SearchConfig) -> None:
+        """Have at hand what this search needs beside the model, so that no caption waits for it.
+
+        Raises:
+            InputError: It is not there.
+        """
+        if search.asks_neighbours:
+            _ = self._neighbours
 
     def caption(
         self,
@@ -326,8 +346,12 @@ class Captioner:
 
     @torch.inference_mode()
     def hypotheses(self, features: Tensor, search: SearchConfig) -> list[list[Hypothesis]]:
-        """Beam search on features (B, C, D): for each picture its hypotheses, best first."""
-        return beam_search(
+        """Beam search on features (B, C, D): for each picture its hypotheses, best first.
+
+        Raises:
+            InputError: `search.neighbours` is asked for, and what it needs is not there.
+        """
+        found = beam_search(
             self.decoder.step,
             self.decoder.start(features),
             len(features),
@@ -337,6 +361,24 @@ class Captioner:
             device=self.device,
             repeats=search.block_repeats,
         )
+        if not search.asks_neighbours:
+            return found
+        decoder = self.decoder
+        parts = decoder.unpacked(features) if isinstance(decoder, EnsembleDecoder) else [features]
+        return self._neighbours.rerank(
+            found, parts, count=search.neighbours, weight=search.neighbour_weight
+        )
+
+    @cached_property
+    def _neighbours(self) -> Neighbours:
+        from pictell.neighbours import Neighbours  # scores are not loaded for a plain caption
+
+        if not self.runs:
+            raise InputError("search.neighbours needs the run folder: use Captioner.load")
+        if isinstance(self.encoder, EnsembleEncoder):
+            encoders = self.encoder.encoders
+            return Neighbours.of_runs(one_run_each(self.runs), encoders, self.device)
+        return Neighbours.of_runs(self.runs, [self.encoder], self.device)
 
     def write(self, features: Tensor, search: SearchConfig, alternatives: int = 0) -> list[Written]:
         """The best caption of each picture, from features (B, C, D) on the model's device."""

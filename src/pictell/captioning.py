@@ -29,8 +29,7 @@ class Captioning:
     Args:
         runs: The run folder; several write together (`Captioner.load_ensemble`).
         paths: Picture files.
-        search: What differs from the run's own search: beam, length_penalty, max_length; None
-            counts as not given.
+        search: What differs from the run's own search, such as its beam; None counts as not given.
         batch_size: Pictures that are worked on together.
         weights: Where the frozen encoder's weights are, if not where the config says.
 
@@ -124,6 +123,7 @@ class Captioning:
             return {}
         captioner = self._captioner()
         captioner.expect(self.search.beam * len(paths))
+        captioner.prepare(self.search)
 
         def done(path: Path, caption: Caption) -> None:
             on_caption(path, caption)

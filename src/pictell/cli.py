@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pictell.captioner import Caption
     from pictell.config import Config
 
+NEIGHBOURS = ("neighbours", "neighbour_weight")  # search options that two verbs replace
+
 HELP = """\
 usage: pictell VERB ...
 
@@ -243,6 +245,7 @@ def _evaluate(arguments: list[str]) -> None:
     parser.add_argument("--split", type=str, default="test", help="train, val or test")
     parser.add_argument("--beam", type=int, nargs="+", default=[1, 3, 5], help="beam widths")
     parser.add_argument("--length_penalty", type=float, help="replaces the config's")
+    _add_neighbour_options(parser)
     parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoder")
     parser.add_argument("--dataset", type=str, default="", help="another prepared data set")
     parser.add_argument("--overwrite", action="store_true", help="do the work again")
@@ -264,7 +267,7 @@ def _evaluate(arguments: list[str]) -> None:
     from pictell.evaluate import evaluate, evaluate_ensemble, print_scores
     from pictell.training.checkpoint import RunFolder
 
-    names = ("split", "length_penalty", "weights", "dataset", "overwrite")
+    names = ("split", "length_penalty", *NEIGHBOURS, "weights", "dataset", "overwrite")
     how = {"beams": options.beam, **{name: options[name] for name in names}}
     if options.ensemble:
         print_scores(evaluate_ensemble(options.runs, Path(options.out), **how))
@@ -273,6 +276,16 @@ def _evaluate(arguments: list[str]) -> None:
     attention = settings if options.attention else None
     for run in [RunFolder.open(run) for run in options.runs]:
         print_scores(evaluate(run, attention=attention, **how))
+
+
+def _add_neighbour_options(parser: Any) -> None:
+    parser.add_argument(
+        "--neighbours",
+        type=int,
+        help="let the captions of so many similar training pictures choose among the captions "
+        "that the beam found; the config's if not given",
+    )
+    parser.add_argument("--neighbour_weight", type=float, help="replaces the config's")
 
 
 def _check_ensemble_options(options: Any) -> None:
@@ -301,6 +314,7 @@ def _caption(arguments: list[str]) -> int:
     )
     parser.add_argument("--beam", type=int, help="beam width; the config's if not given")
     parser.add_argument("--length_penalty", type=float, help="replaces the config's")
+    _add_neighbour_options(parser)
     parser.add_argument("--max_length", type=int, help="longest caption in words")
     parser.add_argument(
         "--batch_size", type=int, default=32, help="pictures that are worked on together"
@@ -330,7 +344,7 @@ def _caption(arguments: list[str]) -> int:
     captioning = Captioning(
         [options.run, *options.ensemble],
         find_pictures(options.pictures),
-        search={k: options[k] for k in ("beam", "length_penalty", "max_length")},
+        search={k: options[k] for k in ("beam", "length_penalty", "max_length", *NEIGHBOURS)},
         batch_size=options.batch_size,
         weights=options.weights,
     )

@@ -143,6 +143,14 @@ def compose(
     return EnsembleEncoder(list(encoders.values())), decoder
 
 
+def one_run_each(members: Sequence[RunFolder]) -> list[RunFolder]:
+    """The first run with each encoder, in the order of the encoders that `compose` loads."""
+    first: dict[str, RunFolder] = {}
+    for member in members:
+        first.setdefault(_encoder_key(member), member)
+    return list(first.values())
+
+
 def _encoder_key(member: RunFolder) -> str:
     """Runs with the same key have the same encoder; a fine-tuned one is a run's own."""
     own = member.config.encoder.fine_tune
@@ -172,16 +180,14 @@ def ensemble_task(
     data = data or members[0].config.data
     if dataset:
         data = replace(data, dataset=dataset)
-    of_encoders = {_encoder_key(member): member.config for member in reversed(members)}
-    ordered = dict.fromkeys(_encoder_key(member) for member in members)
     tasks = [
         build_task(
-            replace(of_encoders[key], data=data),
+            replace(member.config, data=data),
             vocabulary=members[0].vocabulary,
             encoder=one,
             device=device,
         )
-        for key, one in zip(ordered, encoder.encoders, strict=True)
+        for member, one in zip(one_run_each(members), encoder.encoders, strict=True)
     ]
     splits = [task.split(split) for task in tasks]
     sources = [(part.pictures, one) for part, one in zip(splits, encoder.encoders, strict=True)]

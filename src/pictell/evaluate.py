@@ -78,6 +78,8 @@ def evaluate(
     split: str = "test",
     beams: Sequence[int] = (1, 3, 5),
     length_penalty: float | None = None,
+    neighbours: int | None = None,
+    neighbour_weight: float | None = None,
     search: SearchConfig | None = None,
     weights: str = "",
     dataset: str = "",
@@ -92,6 +94,8 @@ def evaluate(
         split: `train`, `val` or `test`.
         beams: Beam widths; 1 is greedy.
         length_penalty: Replaces the config's.
+        neighbours: Replaces the config's.
+        neighbour_weight: Replaces the config's.
         search: Replaces all of the config's search options; its beam is of no account.
         weights: Where the frozen encoder's weights are, if not where the config says.
         dataset: Another prepared data set than the one the run was trained on.
@@ -103,7 +107,8 @@ def evaluate(
         The contents of each scores.json.
 
     Raises:
-        InputError: Something cannot be used, or attention is to be measured of a model without.
+        InputError: Something cannot be used, attention is to be measured of a model without, or
+            neighbours are to choose the captions of the training pictures, which they are.
     """
     config = run.config
     if attention is not None and not attends(run):
@@ -119,7 +124,7 @@ def evaluate(
     )
     data = task.split(split)
     subject = _Subject(run.name, [run], captioner, task, data, config.train, out or run.path)
-    search = _search(search or config.search, length_penalty)
+    search = _search(search or config.search, length_penalty, neighbours, neighbour_weight)
     results = _results(subject, beams, search, overwrite=overwrite)
     if attention is not None:
         largest = max(range(len(beams)), key=lambda i: beams[i])
@@ -137,6 +142,8 @@ def evaluate_ensemble(
     split: str = "test",
     beams: Sequence[int] = (1, 3, 5),
     length_penalty: float | None = None,
+    neighbours: int | None = None,
+    neighbour_weight: float | None = None,
     search: SearchConfig | None = None,
     weights: str = "",
     dataset: str = "",
@@ -149,7 +156,9 @@ def evaluate_ensemble(
         out: Results are kept below this folder.
         split: As for `evaluate`, and so are the others.
         beams: Beam widths.
-        length_penalty: Replaces the first run's.
+        length_penalty: Replaces the first run's, and so do the two below.
+        neighbours: As for `evaluate`.
+        neighbour_weight: As for `evaluate`.
         search: Replaces all of the first run's search options.
         weights: Where frozen encoders' weights are.
         dataset: Another prepared data set.
@@ -166,18 +175,34 @@ def evaluate_ensemble(
     train = replace(members[0].config.train, workers=0)  # a worker process has no models
     name = " + ".join(member.name for member in members)
     subject = _Subject(name, members, captioner, task, data, train, out)
-    search = _search(search or members[0].config.search, length_penalty)
+    search = search or members[0].config.search
+    search = _search(search, length_penalty, neighbours, neighbour_weight)
     return _results(subject, beams, search, overwrite=overwrite)
 
 
-def _search(search: SearchConfig, length_penalty: float | None) -> SearchConfig:
-    return search if length_penalty is None else replace(search, length_penalty=length_penalty)
+def _search(
+    search: SearchConfig,
+    length_penalty: float | None,
+    neighbours: int | None,
+    neighbour_weight: float | None,
+) -> SearchConfig:
+    given = {
+        "length_penalty": length_penalty,
+        "neighbours": neighbours,
+        "neighbour_weight": neighbour_weight,
+    }
+    return replace(search, **{k: v for k, v in given.items() if v is not None})
 
 
 def _results(
     subject: _Subject, beams: Sequence[int], search: SearchConfig, *, overwrite: bool
 ) -> list[dict[str, Any]]:
     """The contents of each scores.json; what is there of the same model and search is kept."""
+    if search.neighbours and subject.data.name == "train":
+        raise InputError(
+            "the nearest neighbour of a training picture is itself, with the captions that it is "
+            "scored with; evaluate --split train with --neighbours 0"
+        )
     forced: Forced | None = None
     results = []
     for beam in beams:
@@ -191,6 +216,7 @@ def _results(
         if forced is None:
             subject.captioner.expect(sum(beams) * len(subject.data.examples))
             forced = _teacher_forced(subject)
+        subject.captioner.prepare(here)
         load = OtherLoad()
         seconds = _write_predictions(subject.captioner, subject.data, here, folder)
         scores = _write_scores(subject, folder, protocol, forced, seconds, load.share)
@@ -240,8 +266,16 @@ def _protocol(subject: _Subject, search: SearchConfig) -> dict[str, Any]:
         "length_penalty": search.length_penalty,
         "max_length": search.max_length,
         "block_repeats": search.block_repeats,
+        **_asked_neighbours(search),
         "model_sha256": models_hash(subject.members),
     }
+
+
+def _asked_neighbours(search: SearchConfig) -> dict[str, Any]:
+    """How neighbours chose the captions; nothing where they did not."""
+    if not search.asks_neighbours:
+        return {}
+    return {"neighbours": search.neighbours, "neighbour_weight": search.neighbour_weight}
 
 
 def _known_scores(folder: Path, protocol: dict[str, Any]) -> dict[str, Any] | None:
@@ -455,9 +489,13 @@ def print_scores(results: Sequence[dict[str, Any]]) -> None:
     for result in results:
         if result.get("attention"):
             print_attention(result, out)
+    asked = results[-1]["protocol"]
+    neighbours = ""
+    if "neighbours" in asked:
+        neighbours = f"{asked['neighbours']} neighbours (weight {asked['neighbour_weight']}), "
     console.print(
         f"protocol: tokeniser {protocol['tokenizer']}, length penalty "
-        f"{protocol['length_penalty']}, at most {protocol['max_length']} words, data "
+        f"{protocol['length_penalty']}, at most {protocol['max_length']} words, {neighbours}data "
         f"{protocol['data_sha256'][:12]}",
         highlight=False,
     )

@@ -106,3 +106,14 @@ def test_bad_input():
         DocumentFrequencies.fit([])
     with pytest.raises(InputError, match="in 3 pictures of 2"):
         DocumentFrequencies({("a",): 3}, 2)
+
+
+def test_agreement_is_the_mean_over_all_references_of_the_pictures():
+    references = [[["a", "dog", "runs"], ["a", "dog"]], [["two", "cats"]], [["a", "red", "car"]]]
+    scorer = CiderD(references)
+    captions = [["a", "dog"], ["two", "red", "cats"]]
+    alone = [
+        CiderD([[r]] * 2, scorer.document_frequencies).score(captions)
+        for r in (*references[0], *references[2])
+    ]
+    assert scorer.agreement(captions, [0, 2]) == pytest.approx(np.mean(alone, axis=0))

@@ -62,11 +62,15 @@ class EnsembleDecoder(Decoder):
         compiled = [member.compile_loops() for member in self._decoders]  # all of them
         return any(compiled)
 
-    def _features(self, packed: Tensor) -> list[Tensor]:
-        """What each member reads, (B, C, D), of packed (B, 1, W)."""
+    def unpacked(self, packed: Tensor) -> list[Tensor]:
+        """The cells of each encoder, (B, C, D), of packed (B, 1, W)."""
         sizes = [cells * width for cells, width in self._parts]
         split = packed[:, 0].split(sizes, dim=1)
-        parts = [part.unflatten(1, shape) for part, shape in zip(split, self._parts, strict=True)]
+        return [part.unflatten(1, shape) for part, shape in zip(split, self._parts, strict=True)]
+
+    def _features(self, packed: Tensor) -> list[Tensor]:
+        """What each member reads, (B, C, D), of packed (B, 1, W)."""
+        parts = self.unpacked(packed)
         return [parts[index] for index in self._reads]
 
     def teacher_forced(

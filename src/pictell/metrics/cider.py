@@ -120,6 +120,11 @@ class CiderD:
         pairs = zip(hypotheses, indices, strict=True)
         return np.array([self._score(tokens, self._references[i]) for tokens, i in pairs])
 
+    def agreement(self, hypotheses: Sequence[Tokens], pictures: Sequence[int]) -> np.ndarray:
+        """Mean CIDEr-D (M,) of each of M captions with all references of several pictures."""
+        references = [reference for i in pictures for reference in self._references[i]]
+        return np.array([self._score(tokens, references) for tokens in hypotheses])
+
     def _score(self, tokens: Tokens, references: list[_Reference]) -> float:
         counts = count_ngrams(tokens)
         norms = self._norms(counts)

@@ -8,6 +8,7 @@ vocab.json          words by number
 run.json            data hash, versions, hardware, encoder, sizes, best epoch, duration
 model.safetensors   weights of the best epoch (the encoder's too when it was fine-tuned)
 log.jsonl           a line every few steps and a line each epoch
+neighbours.npz      the training pictures and their captions, once `search.neighbours` was used
 state/last.pt       where training stands, for --resume
 """
 
@@ -42,6 +43,7 @@ class RunFolder:
         self.info_file = self.path / "run.json"
         self.model_file = self.path / "model.safetensors"
         self.log_file = self.path / "log.jsonl"
+        self.neighbours_file = self.path / "neighbours.npz"
         self.state_file = self.path / "state" / "last.pt"
         self.soft_targets_file = self.path / "state" / "soft_targets.npz"
 

@@ -226,7 +226,10 @@ def test_greedy_captions_ask_nobody(run, shapes_dataset):
     path = read_dataset(shapes_dataset)[0].path
     captioner = asking(run)
     captioner.caption(path, beam=1)
+    captioner.caption(path, neighbours=0)
     assert not run.neighbours_file.exists()
+    captioner.caption(path)
+    assert run.neighbours_file.exists()
 
 
 def test_a_captioner_made_of_parts_says_what_it_lacks(run, shapes_dataset):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -177,7 +178,7 @@ class OnePicture(Case):
     def time_parts(self, repeats: int) -> dict[str, float]:
         """Median milliseconds of each part."""
         captioner = self.captioner
-        search = captioner._search(self.beam, None, None)
+        search = replace(captioner.search, beam=self.beam)
         for _ in range(repeats):
             times = [time.perf_counter()]
             pixels = captioner.encoder.transform.read(self.picture)

@@ -149,7 +149,9 @@ class Memory:
     def similarity(self, features: Tensor) -> np.ndarray:
         """Cosine between pictures (B, C, D) and each training picture: (B, N)."""
         pooled = features.float().mean(dim=1).cpu().numpy()
-        return _directions(pooled, self.centre) @ self.directions.T
+        # torch's product, since numpy's has threads of its own, which get into the way of torch's.
+        moved = torch.from_numpy(_directions(pooled, self.centre))
+        return (moved @ torch.from_numpy(self.directions).T).numpy()
 
 
 class Neighbours:

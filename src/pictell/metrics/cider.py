@@ -123,7 +123,28 @@ class CiderD:
     def agreement(self, hypotheses: Sequence[Tokens], pictures: Sequence[int]) -> np.ndarray:
         """Mean CIDEr-D (M,) of each of M captions with all references of several pictures."""
         references = [reference for i in pictures for reference in self._references[i]]
-        return np.array([self._score(tokens, references) for tokens in hypotheses])
+        counted = [count_ngrams(tokens) for tokens in hypotheses]
+        # A hundred references share few n-grams with the captions: only these are looked at.
+        having: dict[tuple[str | int, ...], list[tuple[int, int]]]
+        having = {ngram: [] for counts in counted for ngram in counts}
+        for place, reference in enumerate(references):
+            for ngram in having.keys() & reference.counts.keys():
+                having[ngram].append((place, reference.counts[ngram]))
+        lengths = np.array([reference.length for reference in references])
+        norms = np.array([reference.norms for reference in references]).T  # (4, R)
+        means = []
+        for tokens, counts in zip(hypotheses, counted, strict=True):
+            products = [[0.0] * len(references) for _ in range(MAX_ORDER)]
+            for ngram, count in counts.items():
+                square_weight = self.document_frequencies.square_weight(ngram)
+                row = products[len(ngram) - 1]
+                for place, other in having[ngram]:
+                    row[place] += min(count, other) * other * square_weight
+            both = np.array(self._norms(counts))[:, None] * norms
+            cosines = np.divide(products, both, out=np.zeros_like(both), where=both > 0)
+            penalties = np.exp(-((len(tokens) - lengths) ** 2) / (2 * _SIGMA**2))
+            means.append(_SCALE * (penalties * cosines.mean(axis=0)).mean())
+        return np.array(means)
 
     def _score(self, tokens: Tokens, references: list[_Reference]) -> float:
         counts = count_ngrams(tokens)

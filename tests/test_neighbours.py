@@ -263,6 +263,7 @@ def test_a_training_picture_does_not_judge_itself(run):
     with pytest.raises(InputError, match=r"is itself.*--neighbours 0"):
         evaluate(run, split="train", beams=[3], neighbours=3)
     assert evaluate(run, split="train", beams=[3], neighbours=0)
+    assert evaluate(run, split="train", beams=[1], neighbours=3)
 
 
 def test_an_ensemble_asks_the_memory_of_each_encoder(trained_runs, tmp_path):

@@ -108,7 +108,7 @@ def evaluate(
 
     Raises:
         InputError: Something cannot be used, attention is to be measured of a model without, or
-            neighbours are to choose the captions of the training pictures, which they are.
+            training pictures are to be captioned with a search that asks neighbours.
     """
     config = run.config
     if attention is not None and not attends(run):
@@ -198,10 +198,11 @@ def _results(
     subject: _Subject, beams: Sequence[int], search: SearchConfig, *, overwrite: bool
 ) -> list[dict[str, Any]]:
     """The contents of each scores.json; what is there of the same model and search is kept."""
-    if search.neighbours and subject.data.name == "train":
+    asked = any(replace(search, beam=beam).asks_neighbours for beam in beams)
+    if asked and subject.data.name == "train":
         raise InputError(
             "the nearest neighbour of a training picture is itself, with the captions that it is "
-            "scored with; evaluate --split train with --neighbours 0"
+            "scored with; evaluate split 'train' with search.neighbours 0 (--neighbours 0)"
         )
     forced: Forced | None = None
     results = []

@@ -25,6 +25,11 @@ def _check(condition: bool, option: str, value: object, rule: str) -> None:
         raise InputError(f"{option} is {value!r}; it must be {rule}")
 
 
+def _names(text: str) -> list[str]:
+    """Names with a comma between two."""
+    return [name.strip() for name in text.split(",")] if text else []
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which pictures and captions.
@@ -63,6 +68,9 @@ class EncoderConfig:
             .pth/.safetensors file with torchvision or timm names.
         image_size: Side of the square picture that the encoder sees, in pixels.
         resize: squash (the whole picture, aspect ratio changed) or crop (central square).
+        earlier_layers: Layers whose outputs stand beside the last one's in each cell: names of the
+            backbone's modules in timm, with commas (blocks.5,blocks.6 of an EfficientNet, layer3 of
+            a ResNet). Empty: the last layer alone.
         pooled_grid: Side of the adaptive average pooling that the decoder attends over
             (14: 196 regions); 0 attends over the encoder's own cells.
         fine_tune: Train the encoder too, on pixels, instead of using stored features.
@@ -75,6 +83,7 @@ class EncoderConfig:
     weights: str = "auto"
     image_size: int = 256
     resize: Literal["squash", "crop"] = "squash"
+    earlier_layers: str = ""
     pooled_grid: int = 14
     fine_tune: bool = False
     fine_tune_from: int = 2
@@ -86,6 +95,15 @@ class EncoderConfig:
         _check(self.pooled_grid >= 0, "encoder.pooled_grid", self.pooled_grid, "at least 0")
         _check(self.batch_size >= 1, "encoder.batch_size", self.batch_size, "at least 1")
         _check(self.fine_tune_from >= 0, "encoder.fine_tune_from", self.fine_tune_from, ">= 0")
+        names = self.earlier_layer_names
+        rule = "different layers with a comma between two"
+        sound = all(names) and len(set(names)) == len(names)
+        _check(sound, "encoder.earlier_layers", self.earlier_layers, rule)
+
+    @property
+    def earlier_layer_names(self) -> list[str]:
+        """The layers that `earlier_layers` names."""
+        return _names(self.earlier_layers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,7 +308,7 @@ class TrainConfig:
     @property
     def teacher_runs(self) -> list[str]:
         """The run folders that `teachers` names."""
-        return [name.strip() for name in self.teachers.split(",")] if self.teachers else []
+        return _names(self.teachers)
 
     def _check_ranges(self) -> None:
         named = all(self.teacher_runs)

@@ -59,7 +59,7 @@ def test_equals_the_backbone(name, side, convolutions):
         for pictures in (2, 1, 3):  # weights are laid out anew for another shape
             pixels = torch.randn(pictures, 3, side, side)
             expected = model.forward_features(pixels)
-            result = fast(pixels.to(memory_format=torch.channels_last))
+            (result,) = fast(pixels.to(memory_format=torch.channels_last))
             error = (result - expected).norm() / expected.norm()
             assert error < 1e-5
 

@@ -34,6 +34,7 @@ def encode_for(trainings: Iterable[Entrant]) -> Failures:
             looks = (encoder.name, encoder.weights, encoder.image_size, encoder.resize)
             key = (
                 *looks,
+                encoder.earlier_layers,
                 encoder.features,
                 data.dataset,
                 data.pictures,

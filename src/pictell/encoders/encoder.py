@@ -4,7 +4,8 @@
     cells = encoder(pixels)                        # (B, 3, 256, 256) uint8 -> (B, 64, 2048)
 
 The backbone's pooling and classifier are left out. A frozen encoder is always in eval mode, and a
-fine-tuned one keeps its batch-norm statistics: they never move.
+fine-tuned one keeps its batch-norm statistics: they never move. Earlier layers may stand beside the
+last one in each cell (earlier_layers.py).
 
 Axes: B images, C cells, D feature width.
 """
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from pictell.config import EncoderConfig
 from pictell.data.images import ImageTransform
+from pictell.encoders.earlier_layers import beside_the_last, check_layers, layer_outputs
 from pictell.encoders.frozen import fuse
 from pictell.encoders.weights import create_backbone, load_weights
 from pictell.errors import InputError
@@ -52,6 +54,8 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.tensor(data["mean"]).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(data["std"]).view(1, 3, 1, 1) * 255)
         self.transform = ImageTransform(size=config.image_size, resize=config.resize)
+        self._earlier = config.earlier_layer_names
+        check_layers(backbone, config.name, self._earlier)
         self.trained = _trained_parameters(backbone, config) if config.fine_tune else []
         self.requires_grad_(False)
         for parameter in self.trained:
@@ -73,29 +77,57 @@ class Encoder(nn.Module):
         """(B, 3, S, S) uint8 -> (B, C, D) cells in row-major order."""
         pixels = (pixels.to(self.mean.dtype) - self.mean) / self.std
         pixels = pixels.to(memory_format=torch.channels_last)
-        return self._cells(self._backbone_features(pixels))
+        outputs = self._layer_outputs(pixels)
+        if not self._earlier:
+            return self._cells(outputs[0])
+        # Swin and others write (B, rows, columns, D), in all layers.
+        turned = outputs[0].dim() == 4 and outputs[0].shape[1] != self.backbone.num_features
+        maps = [self._map(output, turned=turned) for output in outputs]
+        return beside_the_last(maps).flatten(2).transpose(1, 2)  # (B, D, r, c) -> (B, C, D)
 
-    def _backbone_features(self, pixels: Tensor) -> Tensor:
-        """The backbone as it is, or, where nothing is trained and there is no GPU, fused."""
+    def _layer_outputs(self, pixels: Tensor) -> list[Tensor]:
+        """By the backbone as it is, or, where nothing is trained and there is no GPU, fused."""
         plain = self.trained or torch.is_grad_enabled() or pixels.dtype != torch.float32
         if plain or pixels.device.type != "cpu":
-            return self.backbone.forward_features(pixels)  # type: ignore[operator]
+            return self._plain(pixels)
         # torch counts the changes of a tensor (one made in inference mode cannot change
         # outside of it): changed weights are fused anew.
         tensors = [*self.backbone.parameters(), *self.backbone.buffers()]
         weights = [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
         if self._fused.get("weights") != weights:
-            run = fuse(self.backbone) or self.backbone.forward_features
+            run = fuse(self.backbone, self._earlier) or self._plain
             self._fused = {"weights": weights, "run": run}
         parts = [self._fused["run"](part) for part in pixels.split(_PICTURES_AT_ONCE)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return [torch.cat(outputs) for outputs in zip(*parts, strict=True)]
+
+    def _plain(self, pixels: Tensor) -> list[Tensor]:
+        return layer_outputs(self.backbone, pixels, self._earlier)
 
     def _cells(self, output: Tensor) -> Tensor:
-        if output.dim() == 3:  # a vision transformer: class and register tokens stand first
-            return output[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
+        if output.dim() == 3:
+            return self._patches(output)
         if output.shape[1] != self.backbone.num_features:  # swin and others: (B, rows, columns, D)
             return output.flatten(1, 2)
         return output.flatten(2).transpose(1, 2)  # (B, D, rows, columns) -> (B, C, D)
+
+    def _patches(self, output: Tensor) -> Tensor:
+        """Of a vision transformer, without class and register tokens, which stand first."""
+        return output[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
+
+    def _map(self, output: Tensor, *, turned: bool) -> Tensor:
+        """A layer's output as (B, D, rows, columns); `turned` if it is (B, rows, columns, D)."""
+        if isinstance(output, Tensor) and output.dim() == 4:
+            return output.permute(0, 3, 1, 2) if turned else output
+        patches = (
+            self._patches(output) if isinstance(output, Tensor) and output.dim() == 3 else None
+        )
+        side = 0 if patches is None else math.isqrt(patches.shape[1])
+        if patches is None or side * side != patches.shape[1]:
+            raise InputError(
+                f"encoder.earlier_layers is {self.config.earlier_layers!r}, but not all of these "
+                f"layers of {self.config.name} put out a square grid"
+            )
+        return patches.transpose(1, 2).unflatten(2, (side, side))
 
     @torch.inference_mode()
     def _measure(self) -> tuple[tuple[int, int], int]:
@@ -119,6 +151,8 @@ class Encoder(nn.Module):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         transform = vars(self.transform)
         description = {"name": self.config.name, "transform": transform, "grid": self.grid}
+        if self._earlier:
+            description["earlier_layers"] = self._earlier
         digest.update(json.dumps(description, sort_keys=True).encode())
         return digest.hexdigest()
 

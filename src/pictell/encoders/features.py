@@ -72,6 +72,7 @@ class FeatureStore:
             "weights": config.weights,
             "image_size": config.image_size,
             "resize": config.resize,
+            "earlier_layers": config.earlier_layer_names,
             "grid": list(encoder.grid),
             "feature_size": encoder.feature_size,
             "key": key,

@@ -1,7 +1,7 @@
 """A frozen CNN, rewritten for a CPU: each convolution with what follows it as one operation.
 
     fast = fuse(backbone)                # None where the backbone cannot be traced
-    output = fast(pixels)                # what backbone.forward_features(pixels) gives
+    (output,) = fast(pixels)             # what backbone.forward_features(pixels) gives
 
 In eval mode a batch norm is a scale and a shift of each channel, which the convolution before it
 can do itself: with s = weight / sqrt(variance + eps),
@@ -17,12 +17,15 @@ Axes: B images, D channels.
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
 from timm.layers.padding import pad_same
 from torch import Tensor, fx, nn
+
+from pictell.encoders.earlier_layers import layer_outputs
 
 # oneDNN's name of an activation, its parameters, and its variant.
 Activation = tuple[str, list[float], str]
@@ -95,12 +98,13 @@ class FusedConvolution(nn.Module):
 
 
 class _Features(nn.Module):
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, layers: Sequence[str]) -> None:
         super().__init__()
         self.backbone = backbone
+        self.layers = layers
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.backbone.forward_features(pixels)  # type: ignore[operator]
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        return layer_outputs(self.backbone, pixels, self.layers)
 
 
 class _Tracer(fx.Tracer):
@@ -109,15 +113,16 @@ class _Tracer(fx.Tracer):
         return isinstance(m, leaves) or super().is_leaf_module(m, module_qualified_name)
 
 
-def fuse(backbone: nn.Module) -> fx.GraphModule | None:
-    """The backbone's `forward_features` with fused convolutions.
+def fuse(backbone: nn.Module, layers: Sequence[str] = ()) -> fx.GraphModule | None:
+    """`layer_outputs` of the backbone and these layers, with fused convolutions.
 
     Returns:
-        None where there is no oneDNN, or the backbone's code cannot be traced.
+        None where there is no oneDNN, or the backbone's code cannot be traced, or a layer is one
+        that is fused away.
     """
     if not torch.backends.mkldnn.is_available():
         return None
-    root = _Features(backbone)
+    root = _Features(backbone, layers)
     try:
         graph = _Tracer().trace(root)
     except Exception:  # control flow that depends on the picture: each raises its own

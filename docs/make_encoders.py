@@ -61,6 +61,10 @@ python docs/make_encoders.py --size 320 resnet50 convnext_base
 - **Size.** Networks of convolutions take any size. Transformers that take one size only say so:
   `--encoder.image_size 224` then helps.
 - **Grid must be square.** A network whose output is no square grid of cells is refused.
+- **Earlier layers.** `encoder.earlier_layers` puts outputs of earlier layers beside the last one's,
+  so that a cell is wider. They are named as timm names the backbone's modules: `layer3` of a
+  ResNet, `blocks.5,blocks.6` of an EfficientNet or a vision transformer, `stages.2` of a ConvNeXt.
+  A name that is not there is answered with the nearest one, or with a list.
 - **Stored per picture.** What the feature store keeps, in fp16. For 8,000 pictures multiply by
   8,000.
 - **Weights.** `encoder.weights` says where they come from: the hub or its cache (`hub`), a local

@@ -38,7 +38,7 @@ demo: $(VENV)/.demo-installed
 flickr8k-best: $(VENV)/.demo-installed
 	@test -d "$(FLICKR8K)" || { echo "name the folder of Flickr8k: make flickr8k-best FLICKR8K=flickr8k/"; exit 2; }
 	$(BIN)/pictell prepare flickr8k "$(FLICKR8K)" --out data/flickr8k
-	$(BIN)/pictell compare configs/flickr8k_attention_320.yaml configs/flickr8k_best.yaml --out runs/flickr8k_best_compare
+	$(BIN)/pictell compare configs/flickr8k_attention_layers.yaml configs/flickr8k_best.yaml --out runs/flickr8k_best_compare
 
 # A file's tests stay in one process: they share what was trained for them.
 test: $(VENV)/.dev-installed

@@ -1,5 +1,7 @@
 """Earlier layers stand beside the last one in each cell."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 import torchvision
@@ -142,6 +144,25 @@ def test_a_store_says_which_layers(tmp_path):
     assert store.description["earlier_layers"] == ["layer2", "layer3"]
     assert store.feature_size == 512 + 128 + 256
     assert store.folder != FeatureStore.open(encoder(), tmp_path).folder
+
+
+def test_threads_do_not_get_each_others_outputs():
+    backbone = encoder(earlier_layers="layer3").backbone
+    first, second = torch.ones(1, 3, 64, 64), -torch.ones(2, 3, 64, 64)
+    meanwhile = []
+
+    def other_thread(*_):
+        if not meanwhile:  # between the first one's layer3 and its end
+            meanwhile.append(None)
+            with ThreadPoolExecutor(1) as pool:
+                meanwhile[0] = pool.submit(layer_outputs, backbone, second, ["layer3"]).result()
+
+    expected = layer_outputs(backbone, first, ["layer3"])[1]
+    handle = backbone.layer4.register_forward_hook(other_thread)
+    result = layer_outputs(backbone, first, ["layer3"])[1]
+    handle.remove()
+    assert torch.equal(result, expected)
+    assert torch.equal(meanwhile[0][1], layer_outputs(backbone, second, ["layer3"])[1])
 
 
 def test_no_hook_is_left():

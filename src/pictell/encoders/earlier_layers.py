@@ -19,6 +19,7 @@ Axes: B images, D channels.
 from __future__ import annotations
 
 import difflib
+import threading
 from collections.abc import Sequence
 
 import torch
@@ -44,10 +45,12 @@ def check_layers(backbone: nn.Module, name: str, layers: Sequence[str]) -> None:
 def layer_outputs(backbone: nn.Module, pixels: Tensor, layers: Sequence[str]) -> list[Tensor]:
     """What `forward_features` gives, and then what each of the layers put out on the way to it."""
     outputs: dict[str, Tensor] = {}
+    thread = threading.get_ident()
 
     def keep(layer: str):
         def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            outputs[layer] = output
+            if threading.get_ident() == thread:  # others may be at work with the same backbone
+                outputs[layer] = output
 
         return hook
 

@@ -98,6 +98,8 @@ class Encoder(nn.Module):
             run = fuse(self.backbone, self._earlier) or self._plain
             self._fused = {"weights": weights, "run": run}
         parts = [self._fused["run"](part) for part in pixels.split(_PICTURES_AT_ONCE)]
+        if len(parts) == 1:
+            return parts[0]  # without a copy
         return [torch.cat(outputs) for outputs in zip(*parts, strict=True)]
 
     def _plain(self, pixels: Tensor) -> list[Tensor]:

@@ -67,6 +67,31 @@ def test_caption_of_the_search_is_the_caption_of_the_file(config_files, shapes_d
         assert capsys.readouterr().out.strip() == row["caption"]
 
 
+def test_words_are_not_repeated_where_that_is_asked(config_files, shapes_dataset, capsys):
+    """A model that has learnt next to nothing writes a word again and again."""
+    little = ["--train.epochs", "1", "--train.decoder_lr", "1e-5"]
+    assert main(["train", "attention.yaml", *little]) == 0
+    capsys.readouterr()
+    path = str(shapes_dataset / "pictures" / "test_green_circle.png")
+    evaluate, caption = ["evaluate", "runs/attention", "--beam", "3"], ["caption", "runs/attention"]
+    file = Path("runs/attention/evaluation/test-beam3/predictions.jsonl")
+
+    def captions(*options: str) -> list[list[str]]:
+        assert main([*evaluate, *options]) == 0
+        capsys.readouterr()
+        assert main([*caption, path, "--beam", "3", *options]) == 0
+        written = capsys.readouterr().out.split()
+        return [written, *(json.loads(row)["words"] for row in file.read_text().splitlines())]
+
+    assert all(len(set(words)) < len(words) for words in captions())
+    assert all(len(set(words)) == len(words) for words in captions("--block_repeats", "1"))
+    assert main([*evaluate, "--block_repeats", "1"]) == 0
+    assert "no repeat of 1 in a row" in " ".join(capsys.readouterr().err.split())
+    message = "search.block_repeats is -1; it must be at least 0"
+    assert message in fails(capsys, *evaluate, "--block_repeats", "-1")
+    assert message in fails(capsys, *caption, path, "--block_repeats", "-1")
+
+
 def test_folder_with_a_bad_picture_captions_the_others(config_files, shapes_dataset, capsys):
     assert main(["train", "rnn.yaml"]) == 0
     folder = config_files / "photos"

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pictell.captioner import Caption
     from pictell.config import Config
 
-NEIGHBOURS = ("neighbours", "neighbour_weight")  # search options that two verbs replace
+# search options that two verbs replace
+REPLACED = ("length_penalty", "block_repeats", "neighbours", "neighbour_weight")
 
 HELP = """\
 usage: pictell VERB ...
@@ -244,8 +245,7 @@ def _evaluate(arguments: list[str]) -> None:
     parser.add_argument("--out", type=str, help="folder for the results of an ensemble")
     parser.add_argument("--split", type=str, default="test", help="train, val or test")
     parser.add_argument("--beam", type=int, nargs="+", default=[1, 3, 5], help="beam widths")
-    parser.add_argument("--length_penalty", type=float, help="replaces the config's")
-    _add_neighbour_options(parser)
+    _add_search_options(parser)
     parser.add_argument("--weights", type=str, default="", help="weights of the frozen encoder")
     parser.add_argument("--dataset", type=str, default="", help="another prepared data set")
     parser.add_argument("--overwrite", action="store_true", help="do the work again")
@@ -267,7 +267,7 @@ def _evaluate(arguments: list[str]) -> None:
     from pictell.evaluate import evaluate, evaluate_ensemble, print_scores
     from pictell.training.checkpoint import RunFolder
 
-    names = ("split", "length_penalty", *NEIGHBOURS, "weights", "dataset", "overwrite")
+    names = ("split", *REPLACED, "weights", "dataset", "overwrite")
     how = {"beams": options.beam, **{name: options[name] for name in names}}
     if options.ensemble:
         print_scores(evaluate_ensemble(options.runs, Path(options.out), **how))
@@ -278,7 +278,15 @@ def _evaluate(arguments: list[str]) -> None:
         print_scores(evaluate(run, attention=attention, **how))
 
 
-def _add_neighbour_options(parser: Any) -> None:
+def _add_search_options(parser: Any) -> None:
+    """Those of `REPLACED`."""
+    parser.add_argument("--length_penalty", type=float, help="replaces the config's")
+    parser.add_argument(
+        "--block_repeats",
+        type=int,
+        help="never write so many words in a row twice in a caption, 0 blocks nothing; the "
+        "config's if not given",
+    )
     parser.add_argument(
         "--neighbours",
         type=int,
@@ -313,8 +321,7 @@ def _caption(arguments: list[str]) -> int:
         "--overwrite", action="store_true", help="begin --out or --sidecar anew, over what is there"
     )
     parser.add_argument("--beam", type=int, help="beam width; the config's if not given")
-    parser.add_argument("--length_penalty", type=float, help="replaces the config's")
-    _add_neighbour_options(parser)
+    _add_search_options(parser)
     parser.add_argument("--max_length", type=int, help="longest caption in words")
     parser.add_argument(
         "--batch_size", type=int, default=32, help="pictures that are worked on together"
@@ -344,7 +351,7 @@ def _caption(arguments: list[str]) -> int:
     captioning = Captioning(
         [options.run, *options.ensemble],
         find_pictures(options.pictures),
-        search={k: options[k] for k in ("beam", "length_penalty", "max_length", *NEIGHBOURS)},
+        search={k: options[k] for k in ("beam", "max_length", *REPLACED)},
         batch_size=options.batch_size,
         weights=options.weights,
     )

@@ -78,6 +78,7 @@ def evaluate(
     split: str = "test",
     beams: Sequence[int] = (1, 3, 5),
     length_penalty: float | None = None,
+    block_repeats: int | None = None,
     neighbours: int | None = None,
     neighbour_weight: float | None = None,
     search: SearchConfig | None = None,
@@ -94,6 +95,7 @@ def evaluate(
         split: `train`, `val` or `test`.
         beams: Beam widths; 1 is greedy.
         length_penalty: Replaces the config's.
+        block_repeats: Replaces the config's.
         neighbours: Replaces the config's.
         neighbour_weight: Replaces the config's.
         search: Replaces all of the config's search options; its beam is of no account.
@@ -124,7 +126,13 @@ def evaluate(
     )
     data = task.split(split)
     subject = _Subject(run.name, [run], captioner, task, data, config.train, out or run.path)
-    search = _search(search or config.search, length_penalty, neighbours, neighbour_weight)
+    search = _replaced(
+        search or config.search,
+        length_penalty=length_penalty,
+        block_repeats=block_repeats,
+        neighbours=neighbours,
+        neighbour_weight=neighbour_weight,
+    )
     results = _results(subject, beams, search, overwrite=overwrite)
     if attention is not None:
         largest = max(range(len(beams)), key=lambda i: beams[i])
@@ -142,6 +150,7 @@ def evaluate_ensemble(
     split: str = "test",
     beams: Sequence[int] = (1, 3, 5),
     length_penalty: float | None = None,
+    block_repeats: int | None = None,
     neighbours: int | None = None,
     neighbour_weight: float | None = None,
     search: SearchConfig | None = None,
@@ -156,7 +165,8 @@ def evaluate_ensemble(
         out: Results are kept below this folder.
         split: As for `evaluate`, and so are the others.
         beams: Beam widths.
-        length_penalty: Replaces the first run's, and so do the two below.
+        length_penalty: Replaces the first run's, and so do the three below.
+        block_repeats: As for `evaluate`.
         neighbours: As for `evaluate`.
         neighbour_weight: As for `evaluate`.
         search: Replaces all of the first run's search options.
@@ -175,23 +185,19 @@ def evaluate_ensemble(
     train = replace(members[0].config.train, workers=0)  # a worker process has no models
     name = " + ".join(member.name for member in members)
     subject = _Subject(name, members, captioner, task, data, train, out)
-    search = search or members[0].config.search
-    search = _search(search, length_penalty, neighbours, neighbour_weight)
+    search = _replaced(
+        search or members[0].config.search,
+        length_penalty=length_penalty,
+        block_repeats=block_repeats,
+        neighbours=neighbours,
+        neighbour_weight=neighbour_weight,
+    )
     return _results(subject, beams, search, overwrite=overwrite)
 
 
-def _search(
-    search: SearchConfig,
-    length_penalty: float | None,
-    neighbours: int | None,
-    neighbour_weight: float | None,
-) -> SearchConfig:
-    given = {
-        "length_penalty": length_penalty,
-        "neighbours": neighbours,
-        "neighbour_weight": neighbour_weight,
-    }
-    return replace(search, **{k: v for k, v in given.items() if v is not None})
+def _replaced(search: SearchConfig, **given: float | None) -> SearchConfig:
+    """The search with the options that were given."""
+    return replace(search, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
 
 
 def _results(
@@ -491,12 +497,14 @@ def print_scores(results: Sequence[dict[str, Any]]) -> None:
         if result.get("attention"):
             print_attention(result, out)
     asked = results[-1]["protocol"]
-    neighbours = ""
+    more = ""
+    if asked["block_repeats"]:
+        more += f"no repeat of {asked['block_repeats']} in a row, "
     if "neighbours" in asked:
-        neighbours = f"{asked['neighbours']} neighbours (weight {asked['neighbour_weight']}), "
+        more += f"{asked['neighbours']} neighbours (weight {asked['neighbour_weight']}), "
     console.print(
         f"protocol: tokeniser {protocol['tokenizer']}, length penalty "
-        f"{protocol['length_penalty']}, at most {protocol['max_length']} words, {neighbours}data "
+        f"{protocol['length_penalty']}, at most {protocol['max_length']} words, {more}data "
         f"{protocol['data_sha256'][:12]}",
         highlight=False,
     )

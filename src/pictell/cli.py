@@ -641,7 +641,7 @@ def _bench(arguments: list[str]) -> None:
         "--only",
         type=str,
         default="",
-        help="of encode, train and decode the operations whose names hold these words, such as "
+        help="of encode, train, decode and gpu what has these words in its name, such as "
         "'attention, training step'",
     )
     parser.add_argument("--out", type=str, help="folder for BENCH.md, bench.json and growth.svg")

@@ -232,8 +232,9 @@ class TrainConfig:
         precision: auto (fp16 on a GPU, full precision on a CPU), fp16, bf16 or none.
         compile: On a CPU, fuse the loops of the attention with torch.compile, where a C++ compiler
             is found and the training is long enough to repay the ten seconds that it takes. On a
-            GPU, launch the reading of captions of one length as CUDA graphs (not where processes
-            share the GPU by NVIDIA's Multi-Process Service, under which none can be recorded).
+            GPU, launch the reading of captions of one length, and a trained encoder, as CUDA graphs
+            (not where processes share the GPU by NVIDIA's Multi-Process Service, under which none
+            can be recorded).
         workers: Processes that decode pictures (encoding and fine-tuning).
         patience: Stop after this many epochs without a better validation score; 0 never stops.
         select_by: What chooses the model and stops training: CIDEr-D or BLEU-4 of free-running

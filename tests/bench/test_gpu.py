@@ -9,16 +9,21 @@ TINY = Shapes(captions=10, features=96, width=32, vocabulary=50)
 
 
 def test_every_combination_is_there_once():
-    assert len(set(map(str, settings()))) == len(settings()) == 2 * 3 * 2 * (2 + 3)
+    stored, by_picture, by_caption = 3 * (2 + 3) * 2, 2 * 4 * 3 * 2, 2 * 4 * 2
+    count = stored + by_picture + by_caption
+    assert len(set(map(str, settings()))) == len(settings()) == count
 
 
 @pytest.mark.parametrize("decoder", ["rnn", "attention"])
-@pytest.mark.parametrize("fine_tuned", [False, True])
+@pytest.mark.parametrize(
+    ("fine_tuned", "batch_by"), [(False, "caption"), (True, "picture"), (True, "caption")]
+)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_way_of_training_trains_on_a_cpu_too(decoder, fine_tuned, precision):
+def test_a_way_of_training_trains_on_a_cpu_too(decoder, fine_tuned, batch_by, precision):
     setting = Setting(
         decoder=decoder,
         fine_tuned=fine_tuned,
+        batch_by=batch_by,
         precision=precision,
         execution="eager",
         accumulation=2,

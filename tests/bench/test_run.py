@@ -59,6 +59,11 @@ def test_without_a_gpu_it_says_what_it_would_measure(capsys):
     said = capsys.readouterr().err
     assert "there is none" in said
     assert "attention, stored features, fp16, CUDA graphs, accumulation 2" in said
+    run_bench("gpu", only="resnet101 trained by caption, fp16")
+    said = capsys.readouterr().err
+    assert said.count(", accumulation") == 4
+    with pytest.raises(InputError, match=r"--only 'dance': no operation .*there are: rnn, stored"):
+        run_bench("gpu", only="dance")
 
 
 def test_bad_input(capsys):

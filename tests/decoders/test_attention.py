@@ -7,7 +7,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from pictell.config import DecoderConfig
 from pictell.decoders.attention import AttentionDecoder
-from pictell.decoders.base import build_decoder, counts_of, pack
+from pictell.decoders.base import build_decoder, pack
 
 
 def attention(cells=(8, 8), pooled_grid=14, **options) -> AttentionDecoder:
@@ -96,18 +96,26 @@ def test_equals_the_textbook_in_values_and_gradients(cells, pooled_grid, activat
         assert gradient.abs().max() > 0, f"{name} is not used"
 
 
-@pytest.mark.parametrize("gate", [True, False])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_word_by_word_is_the_same(activation, gate):
-    """The way of mixed precision, left to automatic differentiation."""
-    decoder = attention(activation=activation, gate=gate)
+@pytest.mark.parametrize(("dtype", "close"), [(torch.bfloat16, 0.05), (torch.float16, 0.01)])
+def test_mixed_precision_has_the_same_gradients_but_for_its_rounding(activation, dtype, close):
+    decoder = attention(activation=activation).float()
     features, words = tiny_batch(64)
-    fast = decoder.teacher_forced(features, words, LENGTHS)
-    keys, hidden, cell = decoder._prepare(features)
-    gates = decoder.from_word(decoder.embedding(pack(words, LENGTHS)))
-    states, sums = decoder._word_by_word(keys, features, gates, hidden, cell, counts_of(LENGTHS))
-    torch.testing.assert_close(decoder.vocabulary(states), fast.logits, rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(sums, fast.attention_sums, rtol=1e-10, atol=1e-12)
+    weights = torch.randn(
+        int(LENGTHS.sum()), VOCABULARY, generator=torch.Generator().manual_seed(2)
+    )
+    results = []
+    for mixed in (False, True):
+        decoder.zero_grad()
+        with torch.autocast("cpu", dtype, enabled=mixed):
+            output = decoder.teacher_forced(features.float(), words, LENGTHS)
+        (output.logits.float() * weights).sum().add(output.attention_sums.square().sum()).backward()
+        gradients = torch.cat([p.grad.flatten() for p in decoder.parameters()])
+        results.append((output.logits.float(), output.attention_sums, gradients))
+    assert output.logits.dtype == dtype
+    assert output.attention_sums.dtype == torch.float32
+    for exact, rounded in zip(*results, strict=True):
+        assert 0 < (rounded - exact).norm() < close * exact.norm()
 
 
 @pytest.mark.parametrize("pooled_grid", [14, 0])

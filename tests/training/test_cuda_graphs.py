@@ -1,4 +1,4 @@
-"""Reading by CUDA graphs gives what reading word by word gives: run with `pytest -m gpu`."""
+"""Encoding and reading by CUDA graphs give what they give without: run with `pytest -m gpu`."""
 
 import json
 from contextlib import nullcontext
@@ -9,8 +9,10 @@ import pytest
 import torch
 from tiny_decoders import FEATURES, VOCABULARY, tiny_batch, tiny_decoder
 
+from pictell.config import EncoderConfig
 from pictell.data.batches import FeaturesOnDevice, StoredFeatures, near
-from pictell.training.cuda_graphs import RECORDED_AFTER, ReadingGraphs
+from pictell.encoders.encoder import load_encoder
+from pictell.training.cuda_graphs import RECORDED_AFTER, EncodingGraphs, ReadingGraphs
 from pictell.training.loop import train
 
 pytestmark = [
@@ -76,6 +78,48 @@ def test_weights_that_changed_and_captions_that_share_a_picture_are_read(name):
     expected = gradients(decoder, decoder.teacher_forced, batches(), owners)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+@PRECISIONS
+def test_an_encoder_has_the_same_gradients(encoder_weights, precision, close):
+    options = {"image_size": 64, "weights": str(encoder_weights), "fine_tune": True}
+    encoder = load_encoder(EncoderConfig(name="test_resnet", **options)).cuda().train()
+    generator = torch.Generator().manual_seed(3)
+    pixels = torch.randint(256, (2, 5, 3, 64, 64), dtype=torch.uint8, generator=generator).cuda()
+    weigh = torch.randn(5, encoder.grid[0] ** 2, encoder.feature_size, generator=generator).cuda()
+
+    def gradients_of(encode):
+        encoder.zero_grad()
+        for pictures in pixels:  # two batches, as accumulation sums them
+            (encode(pictures).float() * weigh).sum().backward()
+        return torch.cat([p.grad.flatten() for p in encoder.trained])
+
+    def plainly(pictures):
+        with torch.autocast("cuda", torch.float16, enabled=precision == "fp16"):
+            return encoder(pictures)
+
+    expected = gradients_of(plainly)
+    graphs = EncodingGraphs(encoder, AUTOCAST[precision])
+    for _ in range(RECORDED_AFTER - 1):
+        assert graphs(pixels[0]) is None
+    assert (gradients_of(graphs) - expected).norm() <= close * expected.norm()
+    with torch.no_grad():
+        for parameter in encoder.trained:
+            parameter.mul_(0.9)
+    expected = gradients_of(plainly)
+    assert (gradients_of(graphs) - expected).norm() <= close * expected.norm()
+
+
+@pytest.mark.parametrize("name", ["attention", "rnn"])
+def test_a_fine_tuning_with_graphs_learns_as_one_without(tmp_path, tiny_config, name):
+    options = {"decoder": {"name": name, "dropout": 0.0}, "encoder": {"fine_tune": True}}
+    entropies = []
+    for compiled in (True, False):
+        config = tiny_config(**options, train={"epochs": 4, "compile": compiled})
+        run = train(config, tmp_path / f"{compiled}")
+        last = json.loads(run.log_file.read_text().splitlines()[-1])
+        entropies.append(last["train"]["cross_entropy"])
+    assert entropies[0] == pytest.approx(entropies[1], rel=0.05)
 
 
 def test_dropout_differs_from_launch_to_launch():

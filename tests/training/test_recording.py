@@ -1,4 +1,4 @@
-"""Which batches are read by a graph; without a GPU, where recording stands aside."""
+"""Which batches are encoded and read by a graph; without a GPU, where recording stands aside."""
 
 from contextlib import nullcontext
 
@@ -6,11 +6,21 @@ import pytest
 import torch
 from tiny_decoders import tiny_batch, tiny_decoder
 
+from pictell.config import EncoderConfig
+from pictell.encoders.encoder import Encoder, load_encoder
 from pictell.errors import InputError
-from pictell.training import cuda_graphs
-from pictell.training.cuda_graphs import RECORDED_AFTER, ReadingGraphs, can_record
+from pictell.training import cuda_graphs, loop
+from pictell.training.cuda_graphs import RECORDED_AFTER, EncodingGraphs, ReadingGraphs, can_record
+from pictell.training.loop import train
 
 LENGTHS = torch.tensor([5, 5, 5, 5])
+
+
+@pytest.fixture
+def encoder(encoder_weights) -> Encoder:
+    """A small one that is trained."""
+    options = {"image_size": 64, "weights": str(encoder_weights), "fine_tune": True}
+    return load_encoder(EncoderConfig(name="test_resnet", **options))
 
 
 @pytest.fixture
@@ -54,6 +64,44 @@ def test_what_has_no_graph_is_not_recorded(recorded):
     for _ in range(RECORDED_AFTER + 1):
         assert graphs(features, words, LENGTHS) is None
     assert recorded == []
+
+
+def test_numbers_of_pictures_that_come_often_are_recorded_and_encoded_alike(recorded, encoder):
+    graphs = EncodingGraphs(encoder.train(), nullcontext)
+    pixels = torch.randint(256, (3, 3, 64, 64), dtype=torch.uint8)
+    for _ in range(RECORDED_AFTER - 1):
+        assert graphs(pixels) is None
+        assert graphs(pixels[:2]) is None
+    found = graphs(pixels)
+    assert recorded == [[(3, 3, 64, 64)]]
+    torch.testing.assert_close(found, encoder(pixels))
+    with torch.no_grad():
+        assert graphs(pixels) is None
+    assert graphs(pixels[:2]) is not None
+    assert recorded == [[(3, 3, 64, 64)], [(2, 3, 64, 64)]]
+    encoder.eval()
+    assert graphs(pixels) is None
+
+
+def test_few_numbers_of_pictures_are_recorded(recorded, encoder):
+    graphs = EncodingGraphs(encoder.train(), nullcontext)
+    pixels = torch.randint(256, (6, 3, 64, 64), dtype=torch.uint8)
+    for count in range(1, 7):
+        for _ in range(RECORDED_AFTER):
+            graphs(pixels[:count])
+    assert [shape[0] for ((*shape,),) in recorded] == [1, 2, 3, 4]
+
+
+def test_a_training_encodes_and_reads_by_graphs_what_they_are_for(
+    recorded, tmp_path, tiny_config, monkeypatch
+):
+    monkeypatch.setattr(loop, "can_record", lambda device: True)
+    options = {"decoder": {"name": "rnn"}, "encoder": {"fine_tune": True}}
+    train(tiny_config(**options, train={"epochs": 2}), tmp_path / "rnn")
+    assert {len(shapes) for shapes in recorded} == {1}  # pixels: its decoder has no loop of its own
+    recorded.clear()
+    train(tiny_config(decoder={"name": "attention"}, train={"epochs": 2}), tmp_path / "attention")
+    assert {len(shapes) for shapes in recorded} == {2}  # features and words: the encoder is frozen
 
 
 def test_a_recording_that_fails_says_how_to_go_on(recorded, monkeypatch):

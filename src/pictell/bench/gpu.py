@@ -3,15 +3,19 @@
     results = [measure_setting(setting, Shapes()) for setting in settings()]
 
 For each decoder, with stored features and with a ResNet-101 that is trained: single precision,
-fp16 with a loss scaler and bf16; as it is, compiled, and with the loop over the words as a CUDA
-graph, as training does it; with one batch a step of the optimiser and with two. The textbook's code
-runs in single precision in the same process.
+fp16 with a loss scaler and bf16; as it is, compiled, and with CUDA graphs, as training does it (of
+the CNN, and of the loop over the words where captions have one length); with one batch a step of
+the optimiser and with two. A trained CNN sees six pictures with all their captions, or 32 pictures
+with one each. Its convolutions in single precision round what they multiply to TF32 (as torch does
+unless it is told otherwise), or not. The textbook's code runs in the same process, in single
+precision and with TF32 there.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -24,15 +28,17 @@ from pictell.bench.measure import alternate, matrix_pace, read_bandwidth
 from pictell.bench.training import CELLS, CLIP, GRID, FineTuningStep, TrainingStep, as_textbook
 from pictell.decoders.base import decoder_class
 from pictell.encoders.encoder import Encoder
-from pictell.training.cuda_graphs import RECORDED_AFTER, ReadingGraphs
+from pictell.training.cuda_graphs import RECORDED_AFTER, EncodingGraphs, ReadingGraphs
 
 PRECISIONS: dict[str, torch.dtype] = {
     "fp32": torch.float32,
+    "tf32": torch.float32,  # in convolutions; products are in single precision there too
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
 }
 EAGER, COMPILED, GRAPHS = "eager", "compiled", "CUDA graphs"
 BACKBONE, SIDE = "resnet101", 256
+CAPTIONS = {"caption": 32, "picture": 30}  # of a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,8 @@ class Setting:
     Attributes:
         decoder: `rnn` or `attention`.
         fine_tuned: Train the CNN too, on pixels; else stored features are read.
+        batch_by: `picture` (six pictures with five captions each) or `caption` (32 captions of one
+            length, of as many pictures).
         precision: A key of `PRECISIONS`.
         execution: `EAGER`, `COMPILED` or `GRAPHS`.
         accumulation: Batches to a step of the optimiser.
@@ -49,16 +57,19 @@ class Setting:
 
     decoder: str
     fine_tuned: bool
+    batch_by: str
     precision: str
     execution: str
     accumulation: int
 
     def as_textbook(self) -> Setting:
         """The textbook's setting to compare with: it knows no mixed precision."""
-        return replace(self, precision="fp32", execution=EAGER)
+        return replace(self, precision="tf32", execution=EAGER)
 
     def __str__(self) -> str:
-        source = f"{BACKBONE} trained" if self.fine_tuned else "stored features"
+        source = "stored features"
+        if self.fine_tuned:
+            source = f"{BACKBONE} trained by {self.batch_by}"
         batches = f"accumulation {self.accumulation}"
         return ", ".join([self.decoder, source, self.precision, self.execution, batches])
 
@@ -95,19 +106,29 @@ class GpuResult:
 
 
 def settings() -> list[Setting]:
-    """All combinations; the RNN has no loop of its own on a GPU that a graph would help."""
+    """All combinations that differ: stored features need no convolutions, and the RNN has no loop
+    of its own on a GPU that a graph would help. With a picture for each caption, not all are asked
+    for.
+    """
+    sources = ((False, "caption"), (True, "picture"), (True, "caption"))
+    every = itertools.product(
+        ("rnn", "attention"), sources, PRECISIONS, (EAGER, COMPILED, GRAPHS), (1, 2)
+    )
     return [
         Setting(
             decoder=decoder,
             fine_tuned=fine_tuned,
+            batch_by=batch_by,
             precision=precision,
             execution=execution,
             accumulation=accumulation,
         )
-        for decoder, fine_tuned, precision, execution, accumulation in itertools.product(
-            ("rnn", "attention"), (False, True), PRECISIONS, (EAGER, COMPILED, GRAPHS), (1, 2)
+        for decoder, (fine_tuned, batch_by), precision, execution, accumulation in every
+        if (fine_tuned or precision != "tf32")
+        and (fine_tuned or decoder_class(decoder).loops or execution != GRAPHS)
+        and not (
+            fine_tuned and batch_by == "caption" and (execution == COMPILED or accumulation > 1)
         )
-        if execution != GRAPHS or decoder_class(decoder).loops
     ]
 
 
@@ -124,14 +145,15 @@ def measure_setting(
 
     What this torch cannot compile, or what does not fit into memory, is told in the result.
     """
-    shapes = shapes or Shapes(captions=30 if setting.fine_tuned else 32)
+    shapes = shapes or Shapes(captions=CAPTIONS[setting.batch_by])
     case = _case(setting, shapes, backbone, side)
     where = torch.device(device)
     try:
         plain, plain_mb = _textbook(
             setting.as_textbook(), shapes, where, backbone=backbone, side=side, repeats=repeats
         )
-        seconds, peak_mb = _timed(lambda: _step(case, setting, where), where, repeats)
+        with _convolutions(setting):
+            seconds, peak_mb = _timed(lambda: _step(case, setting, where), where, repeats)
     except RuntimeError as error:  # torch.compile's own errors are of this kind too
         return GpuResult(setting=setting, failure=str(error).strip().split("\n")[0])
     pace_share, bandwidth_share = _shares(case, setting, seconds, where)
@@ -158,7 +180,19 @@ def _textbook(
 ) -> tuple[float, float]:
     """Seconds and MB of the textbook's step."""
     case = _case(setting, shapes, backbone, side)
-    return _timed(lambda: _textbook_step(case, setting, device), device, repeats)
+    with _convolutions(setting):
+        return _timed(lambda: _textbook_step(case, setting, device), device, repeats)
+
+
+@contextmanager
+def _convolutions(setting: Setting) -> Iterator[None]:
+    """Whether convolutions round what they multiply to TF32."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = setting.precision != "fp32"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _timed(
@@ -196,7 +230,10 @@ def _shares(
 
 def _case(setting: Setting, shapes: Shapes, backbone: str, side: int) -> TrainingStep:
     if setting.fine_tuned:
-        return FineTuningStep(setting.decoder, shapes, backbone=backbone, side=side)
+        each = 1 if setting.batch_by == "caption" else 5
+        return FineTuningStep(
+            setting.decoder, shapes, backbone=backbone, side=side, captions_per_picture=each
+        )
     return TrainingStep(setting.decoder, shapes)
 
 
@@ -209,12 +246,16 @@ def _step(case: TrainingStep, setting: Setting, device: torch.device) -> Callabl
         torch._dynamo.reset()
         decoder.teacher_forced = torch.compile(decoder.teacher_forced)  # type: ignore[method-assign]
     autocast = _autocast(setting, device)
-    graphs = ReadingGraphs(decoder, lambda: autocast) if setting.execution == GRAPHS else None
+    recorded = setting.execution == GRAPHS
+    encoding = EncodingGraphs(encoder, lambda: autocast) if recorded and encoder else None
+    reading = ReadingGraphs(decoder, lambda: autocast) if recorded and decoder.loops else None
 
     def loss() -> Tensor:
-        with autocast:
-            features = encoder(inputs) if encoder else inputs
-        output = graphs(features, case.words, case.lengths, owners) if graphs else None
+        features = encoding(inputs) if encoding else None
+        if features is None:
+            with autocast:
+                features = encoder(inputs) if encoder else inputs
+        output = reading(features, case.words, case.lengths, owners) if reading else None
         with autocast:
             if output is None:
                 output = decoder.teacher_forced(features, case.words, case.lengths, owners)

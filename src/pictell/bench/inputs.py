@@ -32,7 +32,7 @@ def caption_lengths(count: int = 30_000) -> np.ndarray:
 
 
 def caption_batch(batch_size: int, vocab_size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The words of a batch whose longest caption has as many words as the median batch's.
+    """The words of a batch of captions of nearly one length: the median batch by its words.
 
     Returns:
         What is read (B, T), what is predicted (B, T), and the lengths (B,), falling.
@@ -40,13 +40,34 @@ def caption_batch(batch_size: int, vocab_size: int) -> tuple[Tensor, Tensor, Ten
     lengths = caption_lengths()
     batches = epoch_batches(lengths, batch_size, seed=0, epoch=0)
     by_words = sorted(batches, key=lambda batch: int(lengths[batch].sum()))
-    chosen = torch.from_numpy(lengths[by_words[len(by_words) // 2]])
+    return _words_of(lengths[by_words[len(by_words) // 2]], vocab_size)
+
+
+def picture_batch(
+    pictures: int, captions: int, vocab_size: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The words of a batch of pictures with so many captions each: the median batch by its words.
+
+    Returns:
+        As `caption_batch`, and to which picture each caption belongs, (B,).
+    """
+    lengths = caption_lengths()
+    by_picture = lengths[: len(lengths) // captions * captions].reshape(-1, captions)
+    order = np.random.default_rng(0).permutation(len(by_picture))
+    batches = [by_picture[order[i : i + pictures]] for i in range(0, len(order), pictures)]
+    by_words = sorted((b for b in batches if len(b) == pictures), key=lambda batch: batch.sum())
+    chosen = by_words[len(by_words) // 2].flatten()
+    falling = np.argsort(-chosen, kind="stable")
+    return *_words_of(chosen[falling], vocab_size), torch.from_numpy(falling // captions)
+
+
+def _words_of(lengths: np.ndarray, vocab_size: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    size = (batch_size, int(chosen[0]))
+    size = (len(lengths), int(lengths[0]))
     words = torch.randint(4, vocab_size, size, generator=generator)
     targets = torch.randint(4, vocab_size, size, generator=generator)
     words[:, 0] = START
-    return words, targets, chosen
+    return words, targets, torch.from_numpy(lengths)
 
 
 def region_features(pictures: int, cells: int, width: int) -> Tensor:

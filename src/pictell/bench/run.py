@@ -8,11 +8,12 @@ With `quick` nothing is timed: tiny sizes are run to see that all ways give the 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -20,7 +21,7 @@ from pictell.bench.arithmetic import Shapes
 from pictell.bench.case import PICTELL, TEXTBOOK, Case
 from pictell.bench.cases import DECODERS, GROUPS, full_cases, quick_cases
 from pictell.bench.decoding import OnePicture
-from pictell.bench.gpu import GpuResult, measure_setting, settings
+from pictell.bench.gpu import GpuResult, Setting, measure_setting, settings
 from pictell.bench.growth import OPERATIONS, SIZES, exponent, grow, plot
 from pictell.bench.measure import Measured, Timing, measure
 from pictell.bench.start import IMPORTS, Start
@@ -30,6 +31,7 @@ from pictell.errors import InputError
 from pictell.machine import hardware, versions
 from pictell.progress import console
 
+T = TypeVar("T")
 WHAT = (*GROUPS, "start", "growth", "gpu", "all")
 TRAIN_PICTURES, TRAIN_CAPTIONS, EPOCHS = 6000, 30000, 10  # Flickr8k
 
@@ -78,8 +80,8 @@ def run_bench(
         picture: A picture file for the same.
         repeats: Runs of each way that are timed.
         memory: Measure peak memory too, in processes of their own.
-        only: Of the operations those whose name holds these words, without what is computed from
-            several; empty for all.
+        only: Of the operations (with `gpu`: of its ways of training) those whose name holds these
+            words, without what is computed from several; empty for all.
         out: Folder to write into; None only prints.
 
     Raises:
@@ -92,8 +94,12 @@ def run_bench(
     if quick:
         _check(groups)
         return results
+    if only and what == "gpu":
+        _gpu(results, _named(only, settings(), str))
+        return _told(results, out)
     if only:
-        cases = _cases_with(only, groups)
+        cases = [case for group in groups for case in full_cases(group)]
+        cases = _named(only, cases, attrgetter("name"))
         results.operations = [_measure(case, repeats, memory) for case in cases]
         return _told(results, out)
     for group in groups:
@@ -114,15 +120,15 @@ def run_bench(
             console.print(f"growth: {operation} at {', '.join(map(str, SIZES))} pictures")
             results.growth[operation] = grow(operation)
     if what in ("gpu", "all"):
-        _gpu(results)
+        _gpu(results, settings())
     return _told(results, out)
 
 
-def _cases_with(words: str, groups: Sequence[str]) -> list[Case]:
-    cases = [case for group in groups for case in full_cases(group)]
-    chosen = [case for case in cases if words in case.name]
+def _named(words: str, operations: Sequence[T], name: Callable[[T], str]) -> list[T]:
+    """Those whose names hold some words."""
+    chosen = [operation for operation in operations if words in name(operation)]
     if not chosen:
-        names = "; ".join(case.name for case in cases)
+        names = "; ".join(map(name, operations))
         raise InputError(f"--only {words!r}: no operation is called so; there are: {names}")
     return chosen
 
@@ -136,17 +142,17 @@ def _told(results: Results, out: Path | None) -> Results:
     return results
 
 
-def _gpu(results: Results) -> None:
-    """Measure the ways of training on a GPU, or say what would be measured."""
+def _gpu(results: Results, chosen: Sequence[Setting]) -> None:
+    """Measure ways of training on a GPU, or say what would be measured."""
     if not torch.cuda.is_available():
         console.print(
-            f"gpu: there is none; on one, {len(settings())} ways of training would be measured in "
+            f"gpu: there is none; on one, {len(chosen)} ways of training would be measured in "
             "captions per second, peak memory, and as a ratio to the textbook's code:"
         )
-        for setting in settings():
+        for setting in chosen:
             console.print(f"  {setting}", highlight=False)
         return
-    for setting in settings():
+    for setting in chosen:
         console.print(f"{setting} ...")
         results.gpu.append(measure_setting(setting))
 

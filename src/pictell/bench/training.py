@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pictell.bench.arithmetic import Shapes, attention_step, rnn_step
 from pictell.bench.case import PICTELL, TEXTBOOK, Case, Term, textbook
-from pictell.bench.inputs import caption_batch, region_features
+from pictell.bench.inputs import caption_batch, picture_batch, region_features
 from pictell.config import DecoderConfig, EncoderConfig
 from pictell.decoders.attention import AttentionDecoder
 from pictell.decoders.base import Decoder, TeacherForced, build_decoder, targets_of
@@ -35,8 +35,12 @@ class TrainingStep(Case):
     def __init__(self, decoder: str, shapes: Shapes) -> None:
         self.name = f"{decoder}, training step"
         self.decoder, self.amount = decoder, shapes.captions
-        self.words, self.targets, self.lengths = caption_batch(shapes.captions, shapes.vocabulary)
+        self._draw(shapes)
         self.shapes = Shapes(**{**vars(shapes), "real_words": int(self.lengths.sum())})
+
+    def _draw(self, shapes: Shapes) -> None:
+        """The captions."""
+        self.words, self.targets, self.lengths = caption_batch(shapes.captions, shapes.vocabulary)
 
     def arithmetic(self) -> list[Term]:
         return (rnn_step if self.decoder == "rnn" else attention_step)(self.shapes)
@@ -197,15 +201,40 @@ class FineTuningStep(TrainingStep):
     """The same on pixels, with a ResNet-101 that is trained from its second stage on.
 
     The textbook encodes a picture for each of its captions; here captions of a picture share its
-    encoding and its backward pass. A batch holds six pictures with five captions each.
+    encoding and its backward pass.
+
+    Args:
+        decoder: `rnn` or `attention`.
+        shapes: As above.
+        backbone: timm's name of the CNN.
+        side: Of the pictures, in pixels.
+        captions_per_picture: Captions of whole pictures, of any length, as `train.batch_by picture`
+            puts them together; with 1, captions of nearly one length with a picture each.
     """
 
-    def __init__(self, decoder: str, shapes: Shapes, *, backbone: str, side: int) -> None:
+    def __init__(
+        self,
+        decoder: str,
+        shapes: Shapes,
+        *,
+        backbone: str,
+        side: int,
+        captions_per_picture: int = 5,
+    ) -> None:
+        self.captions_per_picture = captions_per_picture
         super().__init__(decoder, shapes)
         self.name = f"{decoder}, fine-tuning step ({backbone}, {side} px)"
         self.backbone, self.side = backbone, side
-        self.owners = torch.randperm(len(self.lengths), generator=torch.Generator().manual_seed(2))
-        self.owners = self.owners // 5
+
+    def _draw(self, shapes: Shapes) -> None:
+        each = self.captions_per_picture
+        if each == 1:
+            super()._draw(shapes)
+            self.owners = torch.arange(len(self.lengths))
+            return
+        self.words, self.targets, self.lengths, self.owners = picture_batch(
+            shapes.captions // each, each, shapes.vocabulary
+        )
 
     def arithmetic(self) -> list[Term]:
         return []

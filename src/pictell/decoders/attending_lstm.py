@@ -55,7 +55,7 @@ def attending_lstm(
     counts: Sequence[int],
     scoring: AdditiveScoring,
 ) -> tuple[Tensor, Tensor]:
-    """Read all words of given captions.
+    """Read all words of given captions, in the precision of what is given.
 
     Args:
         keys: (B, L, A).
@@ -70,7 +70,7 @@ def attending_lstm(
 
     Returns:
         Hidden states (N, H), in the order of `word_gates`, and the sum of each caption's attention
-        over its words, (B, L).
+        over its words, (B, L), at least in single precision.
     """
     return _AttendingLSTM.apply(  # type: ignore[return-value]
         keys, features, pool, word_gates, hidden, cell, *weights, list(counts), scoring
@@ -114,7 +114,9 @@ class _AttendingLSTM(torch.autograd.Function):
         widths = _widths(attention_width, from_hidden.shape[0], 4 * hidden.shape[1])
         outputs = hidden.new_empty(total, hidden.shape[1])
         rows = _Rows(torch.empty_like(outputs), features.new_empty(total, features.shape[2]))
-        sums = features.new_zeros(len(keys), pool.shape[0])
+        # Many words add a little each: in half precision the sums would round it away.
+        exact = torch.promote_types(features.dtype, torch.float32)
+        sums = features.new_zeros(len(keys), pool.shape[0], dtype=exact)
         pictures = Pictures(keys, features, pool, vector, scoring)
         words: list[_Word] = []
         through_hidden = thin_product(from_hidden, counts[0])
@@ -149,6 +151,7 @@ class _AttendingLSTM(torch.autograd.Function):
         keys, features, pool, from_hidden, from_context, vector = ctx.saved_tensors
         words, rows, counts = ctx.words, ctx.rows, ctx.counts
         pictures = Pictures(keys, features, pool, vector, ctx.scoring)
+        d_sums = d_sums.to(features.dtype)
         batch, hidden_size = len(keys), d_outputs.shape[1]
         widths = _widths(keys.shape[2], from_hidden.shape[0], 4 * hidden_size)
         d_from = features.new_empty(len(d_outputs), sum(widths))  # (N, A [+ D] + 4H)

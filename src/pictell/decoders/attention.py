@@ -18,13 +18,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from pictell.config import DecoderConfig
 from pictell.decoders.additive import AdditiveScoring
 from pictell.decoders.attending_lstm import Weights, attending_lstm
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
-from pictell.decoders.lstm import lstm_cell, start_remembering
+from pictell.decoders.lstm import as_products_read, lstm_cell, start_remembering
 from pictell.decoders.repeated import RepeatedLinear, WordGates
 
 
@@ -108,50 +107,18 @@ class AttentionDecoder(Decoder):
         features = self.regions(features)
         prepared = self._prepare(features)
         keys, hidden, cell = (per_caption(part, owners) for part in prepared)
-        features = per_caption(features, owners)
+        features = per_caption(as_products_read(features), owners)
         word_gates = self.from_word(self.word_vectors(pack(words, lengths)))  # (N, 4H): one product
-        counts = counts_of(lengths)
-        if torch.is_autocast_enabled(features.device.type):
-            hidden_states, sums = self._word_by_word(
-                keys, features, word_gates, hidden, cell, counts
-            )
-        else:
-            hidden_states, sums = attending_lstm(
-                keys,
-                features,
-                self.pool,
-                word_gates,
-                hidden,
-                cell,
-                self._shared_weights(),
-                counts,
-                self.scoring,
-            )
+        read = (keys, features, self.pool, word_gates, hidden, cell)
+        given = [as_products_read(part) for part in read]
+        weights = Weights(*map(as_products_read, self._shared_weights()))
+        with torch.autocast(features.device.type, enabled=False):  # all has its precision by now
+            hidden_states, sums = attending_lstm(*given, weights, counts_of(lengths), self.scoring)
         return TeacherForced(self.vocabulary(self.dropout(hidden_states)), sums)
 
     def _shared_weights(self) -> Weights:
         hidden = self.from_hidden
         return Weights(hidden.weight, hidden.bias, self.from_context.weight, self.score.weight[0])
-
-    def _word_by_word(
-        self,
-        keys: Tensor,
-        features: Tensor,
-        word_gates: Tensor,
-        hidden: Tensor,
-        cell: Tensor,
-        counts: list[int],
-    ) -> tuple[Tensor, Tensor]:
-        """What `attending_lstm` computes, left to automatic differentiation and mixed precision."""
-        hidden, cell = hidden[:, None], cell[:, None]  # (B, 1, H)
-        outputs, sums = [], features.new_zeros(len(features), keys.shape[1])
-        for n, gates in zip(counts, word_gates.split(counts), strict=True):
-            hidden, cell, attention, _ = self._advance(
-                keys[:n], features[:n], gates[:, None], hidden[:n], cell[:n]
-            )
-            outputs.append(hidden[:, 0])
-            sums = sums + pad(attention[:, 0], (0, 0, 0, len(sums) - n))
-        return torch.cat(outputs), sums  # (N, H), (B, L)
 
     def start(self, features: Tensor) -> State:
         features = self.regions(features)

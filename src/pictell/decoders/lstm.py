@@ -148,6 +148,14 @@ def in_full_precision(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(t.float() if t.dtype.itemsize == 2 else t for t in tensors)
 
 
+def as_products_read(tensor: Tensor) -> Tensor:
+    """In the precision that autocast gives to products; as it is where there is none."""
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device):
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(device))
+
+
 class _OverWords(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]

@@ -192,7 +192,7 @@ class Trainer:
         supervised = CrossEntropy(
             self.accelerator, self.decoder, self.encoder, config.train, self._soft_targets()
         )
-        if config.train.compile and self.decoder.loops and can_record(self.device):
+        if config.train.compile and can_record(self.device):
             supervised.record_graphs()
         if config.train.objective == "cross_entropy":
             return supervised

@@ -20,7 +20,7 @@ from pictell.config import TrainConfig
 from pictell.data.batches import Batch
 from pictell.decoders.base import Decoder, TeacherForced, targets_of
 from pictell.encoders.encoder import Encoder
-from pictell.training.cuda_graphs import ReadingGraphs
+from pictell.training.cuda_graphs import EncodingGraphs, ReadingGraphs
 from pictell.training.loss import Tally, loss_sums, smoothing_sum, top5_hits
 from pictell.training.scheduled_sampling import mix_own_words
 from pictell.training.soft_targets import SoftTargets, soft_cross_entropy_sum
@@ -83,12 +83,16 @@ class CrossEntropy:
     ) -> None:
         self.accelerator, self.decoder, self.encoder = accelerator, decoder, encoder
         self.train, self._soft = train, soft
-        self._graphs: ReadingGraphs | None = None
+        self._reading: ReadingGraphs | None = None
+        self._encoding: EncodingGraphs | None = None
         self.own_words = 0.0  # probability with which the decoder reads a word of its own
 
     def record_graphs(self) -> None:
-        """From now on, read the batches that can be read so by CUDA graphs."""
-        self._graphs = ReadingGraphs(self.decoder, lambda: self.accelerator.autocast())
+        """From now on, encode and read the batches that allow it by CUDA graphs."""
+        if self.decoder.loops:
+            self._reading = ReadingGraphs(self.decoder, lambda: self.accelerator.autocast())
+        if self.encoder.trained:
+            self._encoding = EncodingGraphs(self.encoder, lambda: self.accelerator.autocast())
 
     def begin_epoch(self, epoch: int) -> None:
         rise = min(1.0, epoch / self.train.scheduled_sampling_epochs)
@@ -99,8 +103,12 @@ class CrossEntropy:
 
     def features(self, batch: Batch) -> Tensor:
         """The encoder's cells of the batch's pictures, (P, C, D)."""
-        with self.accelerator.autocast():
-            return region_features(batch.pictures, self.encoder, self.accelerator.device)
+        device = self.accelerator.device
+        features = self._encoding(batch.pictures.to(device)) if self._encoding else None
+        if features is None:
+            with self.accelerator.autocast():
+                features = region_features(batch.pictures, self.encoder, device)
+        return features
 
     def loss_on(self, features: Tensor, batch: Batch, window: Window) -> tuple[Tensor, Tally]:
         """As `loss`, for given cells of the batch's pictures."""
@@ -146,7 +154,7 @@ class CrossEntropy:
                 words = mix_own_words(
                     self.decoder, features.detach(), words, lengths, owners, self.own_words
                 )
-        output = self._graphs(features, words, lengths, owners) if self._graphs else None
+        output = self._reading(features, words, lengths, owners) if self._reading else None
         if output is None:
             with self.accelerator.autocast():
                 output = self.decoder.teacher_forced(features, words, lengths, owners)

@@ -109,11 +109,21 @@ class AttentionDecoder(Decoder):
         keys, hidden, cell = (per_caption(part, owners) for part in prepared)
         features = per_caption(as_products_read(features), owners)
         word_gates = self.from_word(self.word_vectors(pack(words, lengths)))  # (N, 4H): one product
-        read = (keys, features, self.pool, word_gates, hidden, cell)
-        given = [as_products_read(part) for part in read]
+        keys, pool, word_gates = map(as_products_read, (keys, self.pool, word_gates))
+        hidden, cell = map(as_products_read, (hidden, cell))
         weights = Weights(*map(as_products_read, self._shared_weights()))
         with torch.autocast(features.device.type, enabled=False):  # all has its precision by now
-            hidden_states, sums = attending_lstm(*given, weights, counts_of(lengths), self.scoring)
+            hidden_states, sums = attending_lstm(
+                keys,
+                features,
+                pool,
+                word_gates,
+                hidden,
+                cell,
+                weights,
+                counts_of(lengths),
+                self.scoring,
+            )
         return TeacherForced(self.vocabulary(self.dropout(hidden_states)), sums)
 
     def _shared_weights(self) -> Weights:

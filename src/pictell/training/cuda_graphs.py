@@ -18,6 +18,7 @@ L regions.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -96,6 +97,7 @@ class _Graphs:
             torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
         samples = tuple(x.detach().clone().requires_grad_(x.requires_grad) for x in given)
         device = given[0].device
+        gc.collect()  # what lies about of earlier batches must not be freed while it records
         # Recording draws random numbers: dropout goes on as if it had not.
         random = torch.cuda.get_rng_state(device)
         torch.cuda.make_graphed_callables(module, samples, allow_unused_input=True, pool=self._pool)

@@ -304,6 +304,7 @@ class Trainer:
                 raise self._not_finite(batch, f"the loss is {loss.item()}")
             self.memory.sample()
             self.accelerator.backward(loss)
+            del loss  # what is left of its graph would stand in the way of recording the next one
             window_tally += tally
         norm = self._update()
         progress.window += 1

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -44,6 +47,24 @@ def test_what_torch_cannot_do_is_told(monkeypatch):
     result = measure_setting(settings()[0], TINY, device="cpu", repeats=1)
     assert result.failure == "out of memory"
     assert result.ratio == 0
+
+
+def test_what_an_earlier_setting_left_is_gone_before_memory_is_measured():
+    left = Setting(**vars(settings()[0]))
+    object.__setattr__(left, "itself", left)  # a cycle, as modules and their closures form them
+    seen = weakref.ref(left)
+    gc.disable()
+    try:
+        del left
+        assert seen() is not None
+
+        def prepare():
+            assert seen() is None
+            return lambda: None
+
+        gpu._timed(prepare, torch.device("cpu"), repeats=1)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.gpu

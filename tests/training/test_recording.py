@@ -1,5 +1,6 @@
 """Which batches are encoded and read by a graph; without a GPU, where recording stands aside."""
 
+import weakref
 from contextlib import nullcontext
 
 import pytest
@@ -12,6 +13,7 @@ from pictell.errors import InputError
 from pictell.training import cuda_graphs, loop
 from pictell.training.cuda_graphs import RECORDED_AFTER, EncodingGraphs, ReadingGraphs, can_record
 from pictell.training.loop import train
+from pictell.training.objective import CrossEntropy
 
 LENGTHS = torch.tensor([5, 5, 5, 5])
 
@@ -102,6 +104,23 @@ def test_a_training_encodes_and_reads_by_graphs_what_they_are_for(
     recorded.clear()
     train(tiny_config(decoder={"name": "attention"}, train={"epochs": 2}), tmp_path / "attention")
     assert {len(shapes) for shapes in recorded} == {2}  # features and words: the encoder is frozen
+
+
+def test_the_batch_before_is_gone_when_the_next_one_may_be_recorded(
+    tmp_path, tiny_config, monkeypatch
+):
+    losses, alive, original = [], [], CrossEntropy.loss
+
+    def loss(self, batch, window):
+        alive.extend(loss() is not None for loss in losses)
+        value, tally = original(self, batch, window)
+        losses.append(weakref.ref(value))
+        return value, tally
+
+    monkeypatch.setattr(CrossEntropy, "loss", loss)
+    train(tiny_config(train={"epochs": 1, "accumulation": 2, "batch_size": 4}), tmp_path / "run")
+    assert len(losses) > 2
+    assert not any(alive)
 
 
 def test_a_recording_that_fails_says_how_to_go_on(recorded, monkeypatch):

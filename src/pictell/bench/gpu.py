@@ -13,6 +13,7 @@ precision and with TF32 there.
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -202,6 +203,7 @@ def _timed(
 ) -> tuple[float, float]:
     """The median of a step's seconds, and the most memory in MB."""
     cuda = device.type == "cuda"
+    gc.collect()  # what an earlier setting left behind would count
     if cuda:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

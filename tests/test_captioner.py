@@ -4,10 +4,12 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pictell import Captioner
 from pictell.captioner import COMPILE_FROM
+from pictell.data.text import END
 from pictell.decoders.base import DECODERS
 from pictell.errors import InputError
 from pictell.training.loop import train
@@ -99,6 +101,17 @@ def test_options_of_the_call_override_the_runs(runs, pictures):
     assert not cut.ended
     with pytest.raises(InputError, match=r"search\.beam is 0"):
         captioner.caption(pictures[0], beam=0)
+    with pytest.raises(InputError, match=r"search\.block_repeats is -1"):
+        captioner.caption(pictures[0], block_repeats=-1)
+
+
+def test_words_are_not_repeated_where_that_is_asked(runs, pictures):
+    captioner = Captioner.load(runs / "attention")
+    with torch.no_grad():  # a model that hardly knows when to end repeats itself
+        captioner.decoder.vocabulary.bias[END] -= 8
+    free, blocked = (captioner.caption(pictures[0], block_repeats=n)[0] for n in (0, 1))
+    assert len(set(free.words)) < len(free.words)
+    assert len(set(blocked.words)) == len(blocked.words)
 
 
 def test_bad_input_is_named(runs, pictures, tmp_path):

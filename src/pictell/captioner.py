@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -201,6 +201,7 @@ class Captioner:
         beam: int | None = None,
         length_penalty: float | None = None,
         max_length: int | None = None,
+        block_repeats: int | None = None,
         neighbours: int | None = None,
         batch_size: int = 32,
         alternatives: int = RUNNERS_UP,
@@ -212,6 +213,8 @@ class Captioner:
             beam: Captions kept in parallel; the config's if None.
             length_penalty: Exponent of the length in the ranking; the config's if None.
             max_length: Longest caption in words; the config's if None.
+            block_repeats: Words in a row that no caption holds twice, 0 for any; the config's if
+                None.
             neighbours: Training pictures that have a say; the config's if None.
             batch_size: Pictures that are worked on together.
             alternatives: How many runners-up to tell of each word.
@@ -219,7 +222,13 @@ class Captioner:
         Raises:
             InputError: A picture cannot be read, or what neighbours need is not there.
         """
-        search = self._search(beam, length_penalty, max_length, neighbours)
+        search = self._search(
+            beam=beam,
+            length_penalty=length_penalty,
+            max_length=max_length,
+            block_repeats=block_repeats,
+            neighbours=neighbours,
+        )
         captions: list[Caption] = []
         for batch in _chunks(_several(images), batch_size):
             captions += self._caption_batch(batch, search, alternatives)
@@ -321,19 +330,8 @@ class Captioner:
             )
         return Hypothesis(self.vocabulary.encode(words), float("nan"), float("nan"), False)
 
-    def _search(
-        self,
-        beam: int | None,
-        length_penalty: float | None,
-        max_length: int | None,
-        neighbours: int | None,
-    ) -> SearchConfig:
-        given = {
-            "beam": beam,
-            "length_penalty": length_penalty,
-            "max_length": max_length,
-            "neighbours": neighbours,
-        }
+    def _search(self, **given: Any) -> SearchConfig:
+        """The config's, with what is not None in its place."""
         return replace(self.search, **{k: v for k, v in given.items() if v is not None})
 
     def _caption_batch(

@@ -65,6 +65,7 @@ class TestCaptions:
     def test_empty_fields_mean_the_models_own_values(self, client, photos):
         plain = ask(client, photos[0]).json()["pictures"]
         empty = {"beam": "", "max_length": " ", "length_penalty": "", "models": ""}
+        empty |= {"block_repeats": ""}
         assert ask(client, photos[0], **empty).json()["pictures"] == plain
 
     def test_detail_decides_what_is_told(self, client, photos):
@@ -146,6 +147,7 @@ class TestRefusals:
             ({"beam": "11"}, "less than or equal to 10"),
             ({"max_length": "51"}, "less than or equal to 50"),
             ({"length_penalty": "nan"}, "length_penalty"),
+            ({"block_repeats": "-1"}, "greater than or equal to 0"),
             ({"detail": "all"}, "'text', 'words' or 'maps'"),
             ({"models": "none"}, "no model is named 'none'; there are: rnn, attention"),
             ({"url": "http://127.0.0.1/"}, "there is no field 'url'; the fields are: pictures"),
@@ -295,7 +297,7 @@ class TestStatus:
         form = operation["requestBody"]["content"]["multipart/form-data"]
         assert set(form["schema"]["properties"]) == {
             *("pictures", "models", "beam", "max_length", "length_penalty"),
-            *("detail", "occlusion", "preview"),
+            *("block_repeats", "detail", "occlusion", "preview"),
         }
         assert form["examples"]
         assert set(operation["responses"]) == {"200", *map(str, REFUSALS)}

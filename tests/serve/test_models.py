@@ -33,7 +33,7 @@ def test_different_orders_in_one_batch_get_their_own_captions(models, photos, tr
     orders = [
         models.order("rnn", beam=1),
         models.order("attention", beam=3),
-        models.order("attention", beam=1, max_length=2),
+        models.order("attention", beam=1, max_length=2, block_repeats=1),
     ]
     jobs = [
         job(models, photos[0], orders[0]),
@@ -45,7 +45,10 @@ def test_different_orders_in_one_batch_get_their_own_captions(models, photos, tr
             captioner = Captioner.load(trained_runs / order.model)
             path = photos[jobs.index(one)]
             expected = captioner.caption(
-                path, beam=order.search.beam, max_length=order.search.max_length
+                path,
+                beam=order.search.beam,
+                max_length=order.search.max_length,
+                block_repeats=order.search.block_repeats,
             )[0]
             assert caption.text == expected.text
             assert caption.seen_box == expected.seen_box

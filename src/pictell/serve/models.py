@@ -103,9 +103,15 @@ class Models:
         beam: int | None = None,
         length_penalty: float | None = None,
         max_length: int | None = None,
+        block_repeats: int | None = None,
     ) -> Order:
         """An order with the model's own search, but for what is given."""
-        given = {"beam": beam, "length_penalty": length_penalty, "max_length": max_length}
+        given = {
+            "beam": beam,
+            "length_penalty": length_penalty,
+            "max_length": max_length,
+            "block_repeats": block_repeats,
+        }
         changed = {name: value for name, value in given.items() if value is not None}
         return Order(model, replace(self.captioners[model].search, **changed))
 

@@ -26,6 +26,12 @@ class CaptionOptions(_Model):
     length_penalty: float | None = Field(
         default=None, ge=0, le=2, description="Exponent of the length in the ranking of captions"
     )
+    block_repeats: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_LENGTH,
+        description="Words in a row that no caption holds twice; 0 for any",
+    )
     detail: Literal["text", "words", "maps"] = Field(
         default="words",
         description="text: captions alone; words: and each word's probability; maps: and where the "

@@ -113,6 +113,7 @@ class Service:
                 beam=options.beam,
                 length_penalty=options.length_penalty,
                 max_length=options.max_length,
+                block_repeats=options.block_repeats,
             )
             for name in dict.fromkeys(options.models or self.models.names)
         )

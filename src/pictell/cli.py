@@ -469,7 +469,7 @@ def _ablate(arguments: list[str]) -> int:
         type=str,
         nargs="+",
         default=[],
-        help="train these and the base alone; others are told of if they were trained before",
+        help="train and score these and the base alone; of others what was done before is told",
     )
     parser.add_argument(
         "--trained_only", action="store_true", help="train nothing; tell of what is trained"

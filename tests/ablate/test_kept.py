@@ -71,6 +71,16 @@ def test_only_what_is_not_kept_is_trained(study, first, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_captions_are_written_for_the_variations_that_are_named(study, first, tmp_path):
+    some, out = tmp_path / "some", study.parent / "one"  # where the base's run is
+    shutil.copytree(study.parent / "shared", some)
+    next(some.glob("beam_1*")).unlink()
+    for names, state in (["gate off"], "not measured"), (["beam 1"], "measured"):
+        record = ablate(study, out, results=some, names=names, resamples=100)
+        assert {v["name"]: v["state"] for v in record["variations"]}["beam 1"] == state
+
+
+@pytest.mark.slow
 def test_a_changed_variation_is_not_found(study, first, tmp_path):
     changed = yaml.safe_load(study.read_text())
     changed["variations"]["gate off"] = {"decoder.gate": False, "train.clip": 1.0}

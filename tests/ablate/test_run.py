@@ -229,6 +229,7 @@ def test_only_what_is_named_is_trained(finished, monkeypatch):
     record = ablate(folder / "study.yaml", folder / "new", trained_only=True, resamples=100)
     assert {v["state"] for v in record["variations"]} == {
         "not trained",
+        "not measured",
         "unchanged",
         "needs a GPU",
     }

@@ -52,7 +52,14 @@ class _Measured:
 
 
 def results_of(
-    plan: Plan, size: Size, failures: Failures, kept: KeptResults, *, resamples: int, seed: int
+    plan: Plan,
+    size: Size,
+    failures: Failures,
+    kept: KeptResults,
+    *,
+    resamples: int,
+    seed: int,
+    names: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Evaluate what is trained, and compare it with the base.
 
@@ -63,12 +70,13 @@ def results_of(
         kept: Results that are known, and where new ones are written.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
+        names: Of variations that train nothing, write captions for these alone; empty for all.
 
     Returns:
         The records `variations` of study.json, see `pictell.ablate.run`.
     """
     measured = {
-        name: _measure(planned, plan.folder, size, failures, kept)
+        name: _measure(planned, plan.folder, size, failures, kept, asked=not names or name in names)
         for name, planned in plan.planned.items()
     }
     base = measured[BASE]
@@ -115,9 +123,16 @@ def _pooled(groups: Sequence[Sequence[float]]) -> Spread | None:
 
 
 def _measure(
-    planned: Planned, folder: Path, size: Size, failures: Failures, kept: KeptResults
+    planned: Planned,
+    folder: Path,
+    size: Size,
+    failures: Failures,
+    kept: KeptResults,
+    *,
+    asked: bool,
 ) -> _Measured:
     found = _Measured()
+    writes = asked or planned.kind in ("base", "training")
     if not planned.measured:
         return found
     for seed, runs in planned.runs.items():
@@ -128,7 +143,7 @@ def _measure(
                 found.results[seed] = kept.read(key)
             elif broken:
                 found.failures[seed] = broken[0]
-            elif not all(run.finished for run in runs):
+            elif not (writes and all(run.finished for run in runs)):
                 found.missing.append(seed)
             else:
                 found.results[seed] = kept.write(key, *_scored(key, runs, folder))
@@ -213,12 +228,15 @@ def _pictures(found: _Measured) -> int:
 
 
 def _state(planned: Planned, found: _Measured) -> str:
-    """measured, failed, not trained, unchanged or needs a GPU."""
+    """measured, failed, not trained, not measured (of what trains nothing), unchanged or needs a
+    GPU."""
     if not planned.measured:
         return planned.kind
     if found.results:
         return "measured"
-    return "failed" if found.failures else "not trained"
+    if found.failures:
+        return "failed"
+    return "not trained" if planned.kind in ("base", "training") else "not measured"
 
 
 def _scores(found: _Measured) -> dict[str, dict[str, Any]]:

@@ -12,9 +12,9 @@ variations that trained nothing, `results/` (see kept.py), and what all comes to
     warnings            sentences to read before believing the rest
     variations          for each, the base first: name, kind (base, training, decoding, ensemble,
                         unchanged, needs a GPU), options, ensemble, changed (options that differ in
-                        effect), state (measured, failed, not trained, unchanged, needs a GPU),
-                        seeds, pictures, failures (seed, reason), runs, machines (hardware that
-                        it was measured on)
+                        effect), state (measured, failed, not trained, not measured, unchanged,
+                        needs a GPU), seeds, pictures, failures (seed, reason), runs, machines
+                        (hardware that it was measured on)
         scores          by name score (mean over seeds), deviation, by_seed
         cost            means over seeds of best_epoch, epochs, seconds, seconds_to_best (with
                         validation), epoch_seconds, captions_per_second (training),
@@ -84,8 +84,8 @@ def ablate(
         jobs: Trainings at once; the processor's threads are divided between them.
         results: The folder of results (see `pictell.ablate.kept`); OUT/SIZE/results if None. What
             is there is not trained again, also where it was trained on another machine.
-        names: Train these variations (and the base) alone; what was trained of the others before
-            is in the results too.
+        names: Train and score these variations (and the base) alone; what was trained or scored of
+            the others before is in the results too.
         trained_only: Train nothing; tell of what is trained.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
@@ -114,7 +114,9 @@ def ablate(
     with _alone(folder):
         wanted = [BASE, *names] if names else None
         failures = {} if trained_only else _train(plan, wanted, kept, jobs, folder)
-        variations = results_of(plan, chosen, failures, kept, resamples=resamples, seed=seed)
+        variations = results_of(
+            plan, chosen, failures, kept, resamples=resamples, seed=seed, names=names
+        )
         record = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": command,

@@ -272,6 +272,16 @@ def test_the_largest_are_those_of_a_plain_selection(vocabulary, beams):
     assert int(words.max()) < vocabulary
 
 
+@pytest.mark.parametrize("vocabulary", [5, 64, 100])
+def test_runs_know_the_logarithm_of_the_sum(vocabulary):
+    logits = torch.randn(3, 2, vocabulary, dtype=torch.float64) * 300  # exponentials overflow
+    logits[0, 0, 1:] = -torch.inf
+    logits[0, 1] = -torch.inf
+    runs = _Runs.of(logits)
+    torch.testing.assert_close(runs.log_sum_exp(), logits.logsumexp(dim=-1))
+    assert torch.equal(runs.words, logits)
+
+
 def test_forbidden_words_are_not_selected_from_runs():
     logits = torch.zeros(1, 1, 100)
     logits[0, 0, [PAD, START, UNKNOWN, A, 70]] = torch.tensor([9.0, 8.0, 7.0, 5.0, 6.0])

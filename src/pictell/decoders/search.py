@@ -168,12 +168,13 @@ def _advance(
     first: bool,
 ) -> Tensor:
     """Extend all captions by one word; returns the words to read next, (B, K)."""
-    runs = _Runs.of(logits.float().log_softmax(dim=-1))
+    runs = _Runs.of(logits.float())
+    offset = beams.log_probability - runs.log_sum_exp()  # (B, K)
     runs.forbid(_not_now(first))
     if repeats:
         block_repeats(runs.words, beams.words, repeats)
         runs.look_again()
-    best, parent, word = runs.largest(beams.log_probability, 2 * beam)  # (B, 2K) each, falling
+    best, parent, word = runs.largest(offset, 2 * beam)  # (B, 2K) each, falling
     is_end = word == END
     _set_aside(beams, found, beam, penalty, best, parent, is_end)
     # The first K that do not end, in order: a stable sort moves the ended ones to the back.
@@ -187,7 +188,7 @@ def _advance(
 
 
 class _Runs:
-    """Log-probabilities of all words, as runs of 64 words with the maximum of each.
+    """Logits of all words, as runs of 64 words with the maximum of each.
 
     Selecting among the K * V continuations of a picture costs more than a decoder's step. The n
     largest lie in the n runs whose own maxima are largest, and those are quickly found.
@@ -199,12 +200,12 @@ class _Runs:
         self._maxima = values.amax(dim=-1)  # (B, K, R)
 
     @classmethod
-    def of(cls, values: Tensor) -> _Runs:
-        """A copy of values (B, K, V)."""
-        vocab_size = values.shape[2]
+    def of(cls, logits: Tensor) -> _Runs:
+        """A copy of logits (B, K, V)."""
+        vocab_size = logits.shape[2]
         count = -(-vocab_size // _RUN)
-        filled = values.new_empty(*values.shape[:2], count * _RUN)
-        filled[:, :, :vocab_size] = values
+        filled = logits.new_empty(*logits.shape[:2], count * _RUN)
+        filled[:, :, :vocab_size] = logits
         filled[:, :, vocab_size:] = -torch.inf
         return cls(filled.unflatten(2, (count, _RUN)), vocab_size)
 
@@ -223,8 +224,15 @@ class _Runs:
         self._values[:, :, 0, words] = -torch.inf
         self._maxima[:, :, 0] = self._values[:, :, 0].amax(dim=-1)
 
+    def log_sum_exp(self) -> Tensor:
+        """Over all words: (B, K)."""
+        # torch's own looks for the maxima again, in passes that cost as much as the exponentials.
+        greatest = self._maxima.amax(dim=-1).clamp_(min=torch.finfo(self._maxima.dtype).min)
+        shifted = self._values.flatten(2) - greatest[:, :, None]
+        return shifted.exp_().sum(dim=-1).log_().add_(greatest)
+
     def largest(self, offset: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The largest of values + offset (B, K), falling: values, beams and words (B, count)."""
+        """The largest of logits + offset (B, K), falling: values, beams and words (B, count)."""
         beams, runs = self._maxima.shape[1:]
         maxima = (self._maxima + offset[:, :, None]).flatten(1)  # (B, K * R)
         run = maxima.topk(min(count, maxima.shape[1]), dim=1).indices

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -222,7 +222,7 @@ class Captioner:
         Raises:
             InputError: A picture cannot be read, or what neighbours need is not there.
         """
-        search = self._search(
+        search = self.search.with_given(
             beam=beam,
             length_penalty=length_penalty,
             max_length=max_length,
@@ -329,10 +329,6 @@ class Captioner:
                 f"the model cannot say {unknown[0]!r}" if unknown else "no words given"
             )
         return Hypothesis(self.vocabulary.encode(words), float("nan"), float("nan"), False)
-
-    def _search(self, **given: Any) -> SearchConfig:
-        """The config's, with what is not None in its place."""
-        return replace(self.search, **{k: v for k, v in given.items() if v is not None})
 
     def _caption_batch(
         self, sources: Sequence[ImageSource], search: SearchConfig, alternatives: int

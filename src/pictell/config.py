@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -369,6 +369,10 @@ class SearchConfig:
             self.neighbour_weight,
             "a number of at least 0",
         )
+
+    def with_given(self, **given: float | None) -> SearchConfig:
+        """The same with the options that are not None in their place."""
+        return replace(self, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
 
     @property
     def asks_neighbours(self) -> bool:

@@ -126,8 +126,7 @@ def evaluate(
     )
     data = task.split(split)
     subject = _Subject(run.name, [run], captioner, task, data, config.train, out or run.path)
-    search = _replaced(
-        search or config.search,
+    search = (search or config.search).with_given(
         length_penalty=length_penalty,
         block_repeats=block_repeats,
         neighbours=neighbours,
@@ -185,19 +184,13 @@ def evaluate_ensemble(
     train = replace(members[0].config.train, workers=0)  # a worker process has no models
     name = " + ".join(member.name for member in members)
     subject = _Subject(name, members, captioner, task, data, train, out)
-    search = _replaced(
-        search or members[0].config.search,
+    search = (search or members[0].config.search).with_given(
         length_penalty=length_penalty,
         block_repeats=block_repeats,
         neighbours=neighbours,
         neighbour_weight=neighbour_weight,
     )
     return _results(subject, beams, search, overwrite=overwrite)
-
-
-def _replaced(search: SearchConfig, **given: float | None) -> SearchConfig:
-    """The search with the options that were given."""
-    return replace(search, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
 
 
 def _results(

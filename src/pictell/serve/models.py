@@ -9,7 +9,7 @@ Axes: S side of the picture that an encoder sees.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +106,13 @@ class Models:
         block_repeats: int | None = None,
     ) -> Order:
         """An order with the model's own search, but for what is given."""
-        given = {
-            "beam": beam,
-            "length_penalty": length_penalty,
-            "max_length": max_length,
-            "block_repeats": block_repeats,
-        }
-        changed = {name: value for name, value in given.items() if value is not None}
-        return Order(model, replace(self.captioners[model].search, **changed))
+        search = self.captioners[model].search.with_given(
+            beam=beam,
+            length_penalty=length_penalty,
+            max_length=max_length,
+            block_repeats=block_repeats,
+        )
+        return Order(model, search)
 
     @torch.inference_mode()
     def caption(self, jobs: Sequence[Job]) -> list[list[Caption]]:

@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 
 _PACKAGES = ("pictell", "torch", "timm", "accelerate", "numpy", "pillow", "nltk")
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 def versions() -> dict[str, str]:
@@ -58,13 +60,26 @@ def return_freed_memory() -> None:
             ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
+@cache
+def processor_maker() -> str:
+    """`Intel`, `AMD`, or what else the processor says of itself."""
+    said = _cpuinfo("vendor_id") or platform.processor()
+    names = {"Intel": ("GenuineIntel", "Intel"), "AMD": ("AuthenticAMD", "AMD")}
+    known = (maker for maker, signs in names.items() if any(sign in said for sign in signs))
+    return next(known, said)
+
+
 def _processor_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(field: str) -> str:
+    """What Linux says of the first core; empty where it says nothing."""
+    if _CPUINFO.exists():
+        for line in _CPUINFO.read_text(errors="replace").splitlines():
+            if line.startswith(field):
                 return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return ""
 
 
 class OtherLoad:

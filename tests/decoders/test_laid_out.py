@@ -42,19 +42,24 @@ def test_rows_may_be_part_of_wider_ones():
 
 
 @pytest.mark.parametrize(
-    ("capability", "there", "chosen"),
+    ("maker", "capability", "there", "chosen"),
     [
-        ("AVX512", LIBRARIES, MKLProduct),
-        ("AVX512", [OneDNNProduct], OneDNNProduct),
-        ("AVX2", LIBRARIES, OneDNNProduct),
-        ("AVX2", [MKLProduct], MKLProduct),
-        ("DEFAULT", LIBRARIES, MKLProduct),
-        ("DEFAULT", [OneDNNProduct], None),
-        ("AVX2", [], None),
+        ("Intel", "AVX512", LIBRARIES, MKLProduct),
+        ("Intel", "AVX512", [OneDNNProduct], OneDNNProduct),
+        ("AMD", "AVX512", LIBRARIES, OneDNNProduct),
+        ("AMD", "AVX512", [MKLProduct], MKLProduct),
+        ("unknown", "AVX512", LIBRARIES, MKLProduct),
+        ("Intel", "AVX2", LIBRARIES, OneDNNProduct),
+        ("AMD", "AVX2", LIBRARIES, OneDNNProduct),
+        ("AMD", "AVX2", [MKLProduct], MKLProduct),
+        ("AMD", "DEFAULT", LIBRARIES, MKLProduct),
+        ("AMD", "DEFAULT", [OneDNNProduct], None),
+        ("AMD", "AVX2", [], None),
     ],
 )
-def test_the_processor_decides_which_library(monkeypatch, capability, there, chosen):
+def test_the_processor_decides_which_library(monkeypatch, maker, capability, there, chosen):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(laid_out, "processor_maker", lambda: maker)
     for library in LIBRARIES:
         monkeypatch.setattr(library, "available", staticmethod(lambda own=library: own in there))
     assert laid_out._library() is chosen

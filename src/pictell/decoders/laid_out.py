@@ -5,9 +5,9 @@
 
 A product so thin spends nearly half its time on bringing the weight into the order in which the
 processor's units read it. Two libraries in torch can do that once for all products: MKL, and
-oneDNN. Which one is faster was measured: with AVX-512 (Intel) it is MKL; with AVX2 alone (AMD) it
-is oneDNN, while MKL's laid out products gain nothing there (benchmarks/README.md). The choice
-depends on the processor alone, never on a time, so that a machine repeats its numbers.
+oneDNN. Which one is faster was measured (benchmarks/README.md): MKL on an Intel with AVX-512,
+oneDNN on an AMD, with AVX-512 or with AVX2 alone. The choice depends on the processor alone, never
+on a time, so that a machine repeats its numbers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from pictell.machine import processor_maker
 
 
 def lay_out(weight: Tensor, rows: int) -> MKLProduct | OneDNNProduct | None:
@@ -32,7 +34,11 @@ def lay_out(weight: Tensor, rows: int) -> MKLProduct | OneDNNProduct | None:
 def _library() -> type[MKLProduct] | type[OneDNNProduct] | None:
     """The faster of those that are there; oneDNN only where it was tried."""
     capability = torch.backends.cpu.get_cpu_capability()
-    libraries = _FASTEST_FIRST.get(capability, (MKLProduct,))
+    libraries: list[type[MKLProduct] | type[OneDNNProduct]] = [MKLProduct]
+    if capability in {"AVX2", "AVX512"}:
+        libraries.append(OneDNNProduct)
+        if capability == "AVX2" or processor_maker() == "AMD":
+            libraries.reverse()
     return next((library for library in libraries if library.available()), None)
 
 
@@ -74,9 +80,3 @@ class OneDNNProduct:
     def __call__(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x (rows, n), bias (m,) -> (rows, m)."""
         return torch.ops.mkldnn._linear_pointwise(x, self._laid_out, bias, "none", [], "")
-
-
-_FASTEST_FIRST = {
-    "AVX512": (MKLProduct, OneDNNProduct),
-    "AVX2": (OneDNNProduct, MKLProduct),
-}  # by torch's name of what the processor can do

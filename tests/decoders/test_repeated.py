@@ -98,6 +98,7 @@ class TestWordGates:
                 gates(numbers, words, weight, bias), linear(embedding(numbers, words), weight, bias)
             )
             assert (gates._table is not None) == (6 * read >= 20)
+            assert bool(gates._product._laid_out) == (read == 3)  # used often, not needed later
 
     @torch.no_grad()
     @pytest.mark.parametrize("changed", [0, 1, 2])

@@ -85,6 +85,7 @@ class WordGates:
         self._key: Any = None
         self._read = 0
         self._table: Tensor | None = None
+        self._product = RepeatedProduct()  # until there is a table
 
     def __call__(
         self, words: Tensor, embedding: Tensor, weight: Tensor, bias: Tensor | None
@@ -105,9 +106,10 @@ class WordGates:
         self._read += words.numel()
         if self._table is None and self._read >= len(embedding):
             self._table = nn.functional.linear(embedding, weight, bias)  # (V, 4H)
+            self._product = RepeatedProduct()
         if self._table is not None:
             return nn.functional.embedding(words, self._table)
-        return nn.functional.linear(nn.functional.embedding(words, embedding), weight, bias)
+        return self._product(nn.functional.embedding(words, embedding), weight, bias)
 
 
 def _prepares(weight: Tensor) -> bool:

@@ -64,9 +64,7 @@ def return_freed_memory() -> None:
 def processor_maker() -> str:
     """`Intel`, `AMD`, or what else the processor says of itself."""
     said = _cpuinfo("vendor_id") or platform.processor()
-    names = {"Intel": ("GenuineIntel", "Intel"), "AMD": ("AuthenticAMD", "AMD")}
-    known = (maker for maker, signs in names.items() if any(sign in said for sign in signs))
-    return next(known, said)
+    return next((maker for maker in ("Intel", "AMD") if maker in said), said)
 
 
 def _processor_name() -> str:

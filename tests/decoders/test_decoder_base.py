@@ -7,6 +7,7 @@ import torch
 
 from pictell.config import DecoderConfig
 from pictell.data.text import END, START
+from pictell.decoders import base
 from pictell.decoders.base import (
     DECODERS,
     Decoder,
@@ -68,6 +69,34 @@ def test_a_chain_of_steps_equals_teacher_forcing(name, options):
     torch.testing.assert_close(pack(torch.stack(logits, dim=1), LENGTHS), expected.logits)
     if expected.attention_sums is not None:
         torch.testing.assert_close(sums, expected.attention_sums)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_word_that_is_read_twice_is_multiplied_once(monkeypatch, dropout):
+    rows = []
+
+    def counted(x, *layer):
+        rows.append(len(x))
+        return torch.nn.functional.linear(x, *layer)
+
+    decoder = tiny_decoder("attention", embedding_dropout=dropout).double().train()
+    words, layer = torch.tensor([7, 5, 7, 7, 9, 5]), decoder.from_word
+    parameters = [decoder.embedding.weight, layer.weight, layer.bias]
+    monkeypatch.setattr(base, "linear", counted)
+    torch.manual_seed(3)
+    ours = decoder.word_products(words, layer.weight, layer.bias)
+    torch.manual_seed(3)
+    theirs = layer(decoder.word_vectors(words))
+    assert rows == [6 if dropout else 3]  # with dropout, no two are the same
+    assert torch.equal(ours[0], ours[2]) is (dropout == 0)
+    torch.testing.assert_close(ours, theirs)
+    weights = torch.randn_like(ours)
+    for mine, plain in zip(
+        torch.autograd.grad(ours, parameters, weights),
+        torch.autograd.grad(theirs, parameters, weights),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, plain)
 
 
 @BOTH

@@ -27,6 +27,7 @@ class Shapes:
 
     captions: int = 32
     real_words: int = 384
+    distinct_words: int = 160  # of these
     cells: int = 64
     regions: int = 196
     features: int = 2048
@@ -61,7 +62,7 @@ def rnn_step(s: Shapes) -> list[Term]:
     parameters = v * w + 2 * d * w + 8 * w * w + w * v
     return [
         product("first states", b, d, 2 * w, passes=2),
-        product("words to gates", n, w, 4 * w, passes=3),
+        product("distinct words to gates", s.distinct_words, w, 4 * w, passes=3),
         product("state to gates", n, w, 4 * w, passes=3, steps=n // b),
         product("vocabulary", n, w, v, passes=3),
         update(parameters),
@@ -79,7 +80,7 @@ def attention_step(s: Shapes) -> list[Term]:
         product("keys of the cells", b * c, d, w, passes=2),
         product("keys pooled to regions", b * r, c, w, passes=2),
         product("first states", b, d, 2 * w, passes=2),
-        product("words to gates", n, w, 4 * w, passes=3),
+        product("distinct words to gates", s.distinct_words, w, 4 * w, passes=3),
         product("state to query, gate, gates", n, w, w + d + 4 * w, passes=3, steps=steps),
         scores(n, r, w, keys=b * r * w * (2 * steps + 2), backward=True),
         product("attention to cells", n, r, c, passes=2),

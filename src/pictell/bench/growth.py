@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pictell.bench.inputs import caption_lengths
+from pictell.bench.inputs import VOCABULARY, caption_lengths, captions_of
 from pictell.bench.measure import peak_of
 from pictell.errors import InputError
 
@@ -98,8 +98,7 @@ def _epoch(folder: Path, pictures: int) -> Callable[[], object]:
     array = _stored(folder, pictures, case.features().half().numpy())
     stored = StoredFeatures(array, np.arange(pictures))
     lengths = caption_lengths(5 * pictures)
-    generator = np.random.default_rng(1)
-    words = [np.r_[1, generator.integers(4, 2538, length - 1), 2] for length in lengths]
+    words = captions_of(VOCABULARY, 5 * pictures)
     captions = Captions(words, np.repeat(np.arange(pictures), 5), lengths)
     decoder = case.build()
     decoder.compile_loops()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import timm
@@ -15,7 +16,7 @@ from pictell.bench.case import PICTELL, TEXTBOOK, Case, Term, textbook
 from pictell.bench.inputs import caption_batch, picture_batch, region_features
 from pictell.config import DecoderConfig, EncoderConfig
 from pictell.decoders.attention import AttentionDecoder
-from pictell.decoders.base import Decoder, TeacherForced, build_decoder, targets_of
+from pictell.decoders.base import Decoder, TeacherForced, build_decoder, pack, targets_of
 from pictell.encoders.encoder import Encoder
 from pictell.training.loss import loss_sums
 
@@ -27,7 +28,7 @@ class TrainingStep(Case):
 
     Args:
         decoder: `rnn` or `attention`.
-        shapes: Extents; `real_words` is taken from the captions.
+        shapes: Extents; the words are counted in the captions.
     """
 
     unit = "captions"
@@ -36,7 +37,8 @@ class TrainingStep(Case):
         self.name = f"{decoder}, training step"
         self.decoder, self.amount = decoder, shapes.captions
         self._draw(shapes)
-        self.shapes = Shapes(**{**vars(shapes), "real_words": int(self.lengths.sum())})
+        read = pack(self.words, self.lengths)
+        self.shapes = replace(shapes, real_words=len(read), distinct_words=len(read.unique()))
 
     def _draw(self, shapes: Shapes) -> None:
         """The captions."""

@@ -12,7 +12,7 @@ from torch import nn
 from pictell.bench.arithmetic import Shapes
 from pictell.bench.case import PICTELL, Case
 from pictell.bench.decoding import BeamSearch
-from pictell.bench.inputs import caption_lengths
+from pictell.bench.inputs import caption_lengths, captions_of
 from pictell.config import TrainConfig
 from pictell.data.batches import Captions, StoredFeatures
 from pictell.data.text import get_tokenizer
@@ -38,11 +38,9 @@ class Validation(Case):
         self.search, self.amount = BeamSearch(decoder, shapes), pictures
 
     def split(self) -> SplitData:
-        """Made-up captions of real lengths; the features of the search's pictures, repeated."""
+        """Captions; the features of the search's pictures, repeated."""
         lengths = caption_lengths(5 * self.amount)
-        generator = np.random.default_rng(0)
-        most = self.search.step.shapes.vocabulary
-        words = [np.r_[1, generator.integers(4, most, length - 1), 2] for length in lengths]
+        words = captions_of(self.search.step.shapes.vocabulary, 5 * self.amount)
         captions = Captions(words, np.repeat(np.arange(self.amount), 5), lengths)
         _, features = self.search.build()
         stored = StoredFeatures(features.half().numpy(), np.arange(self.amount) % len(features))

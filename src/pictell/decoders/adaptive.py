@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from pictell.config import DecoderConfig
 from pictell.decoders.additive import AdditiveScoring, scores_over_words
@@ -36,6 +35,7 @@ from pictell.decoders.base import (
     unpack,
 )
 from pictell.decoders.lstm import lstm_cell, lstm_over_words, start_remembering
+from pictell.decoders.products import Linear, linear
 from pictell.decoders.repeated import RepeatedLinear
 
 
@@ -62,15 +62,15 @@ class AdaptiveDecoder(Decoder):
         super().__init__(config, **shape)
         hidden, attention = config.hidden_size, config.attention_size
         self.embedding = nn.Embedding(self.vocab_size, config.embedding_size)
-        self.cell_values = nn.Linear(self.region_size, hidden)
-        self.picture = nn.Linear(self.region_size, hidden)
+        self.cell_values = Linear(self.region_size, hidden)
+        self.picture = Linear(self.region_size, hidden)
         # The LSTM's gates and the sentinel's read the same three things: five rows of H each.
-        self.from_word = nn.Linear(config.embedding_size, 5 * hidden)
-        self.from_picture = nn.Linear(hidden, 5 * hidden, bias=False)
+        self.from_word = Linear(config.embedding_size, 5 * hidden)
+        self.from_picture = Linear(hidden, 5 * hidden, bias=False)
         self.from_hidden = RepeatedLinear(hidden, 5 * hidden, bias=False)
-        self.key = nn.Linear(hidden, attention)
-        self.query = nn.Linear(hidden, attention, bias=False)  # the keys have a bias
-        self.sentinel_key = nn.Linear(hidden, attention)
+        self.key = Linear(hidden, attention)
+        self.query = Linear(hidden, attention, bias=False)  # the keys have a bias
+        self.sentinel_key = Linear(hidden, attention)
         self.score = nn.Linear(attention, 1, bias=False)  # softmax would cancel a bias
         self.scoring = AdditiveScoring(config.activation)
         self.dropout = nn.Dropout(config.dropout)
@@ -117,7 +117,7 @@ class AdaptiveDecoder(Decoder):
     ) -> TeacherForced:
         keys, values, from_picture = (per_caption(part, owners) for part in self._prepare(features))
         counts = counts_of(lengths)
-        given = self.from_word(self.word_vectors(pack(words, lengths)))  # (N, 5H), in one product
+        given = self.word_products(pack(words, lengths), self.from_word.weight, self.from_word.bias)
         given = given + torch.cat([from_picture[:n] for n in counts])
         hidden, sentinel = self._read_words(given, counts)
         queries, vector = self.query(hidden), self.score.weight[0]

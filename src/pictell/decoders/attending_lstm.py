@@ -26,6 +26,7 @@ from torch import Tensor
 from pictell.decoders.additive import AdditiveScoring
 from pictell.decoders.looking import Look, LookBack, Pictures
 from pictell.decoders.lstm import Cell, read_word, thin_product, through_cell
+from pictell.decoders.products import way_back
 
 
 class Weights(NamedTuple):
@@ -164,14 +165,14 @@ class _AttendingLSTM(torch.autograd.Function):
             d_query, d_gate, d_gates = d_from[here].split(widths, dim=1)
             d_hidden[:n] += d_outputs[here]
             through_cell(word.cell, d_hidden[:n], d_cell[:n], d_gates)
-            d_context = d_gates @ from_context  # (n, D), of the gated context
+            d_context = way_back(d_gates, from_context)  # (n, D), of the gated context
             if word.gate is not None:
                 slope = (1 - word.gate).mul_(word.gate)
                 torch.mul(d_context, word.look.context, out=d_gate).mul_(slope)
                 d_context = d_context.mul_(word.gate)
             backs.append(pictures.back(word.look, d_context, d_sums))
             d_query.copy_(backs[-1].query)
-            torch.mm(d_from[here], from_hidden, out=d_hidden[:n])
+            d_hidden[:n] = way_back(d_from[here], from_hidden)
             end -= n
         backs.reverse()
         d_keys, d_features, d_vector = pictures.gradients(

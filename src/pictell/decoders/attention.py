@@ -24,6 +24,7 @@ from pictell.decoders.additive import AdditiveScoring
 from pictell.decoders.attending_lstm import Weights, attending_lstm
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
 from pictell.decoders.lstm import as_products_read, lstm_cell, start_remembering
+from pictell.decoders.products import Linear
 from pictell.decoders.repeated import RepeatedLinear, WordGates
 
 
@@ -45,9 +46,9 @@ class AttentionDecoder(Decoder):
         super().__init__(config, **shape)
         hidden, attention = config.hidden_size, config.attention_size
         self.embedding = nn.Embedding(self.vocab_size, config.embedding_size)
-        self.initial_hidden = nn.Linear(self.region_size, hidden)
-        self.initial_cell = nn.Linear(self.region_size, hidden)
-        self.key = nn.Linear(self.region_size, attention)
+        self.initial_hidden = Linear(self.region_size, hidden)
+        self.initial_cell = Linear(self.region_size, hidden)
+        self.key = Linear(self.region_size, attention)
         self.score = nn.Linear(attention, 1, bias=False)  # softmax would cancel a bias
         self.scoring = AdditiveScoring(config.activation)
         # Query, gate and the recurrent part of the LSTM's gates all read the hidden state: they are
@@ -55,7 +56,7 @@ class AttentionDecoder(Decoder):
         # nothing in how they start.
         self._widths = [attention, self.region_size * config.gate, 4 * hidden]
         self.from_hidden = RepeatedLinear(hidden, sum(self._widths))
-        self.from_word = nn.Linear(config.embedding_size, 4 * hidden)
+        self.from_word = Linear(config.embedding_size, 4 * hidden)
         self.from_context = RepeatedLinear(self.region_size, 4 * hidden, bias=False)
         self.dropout = nn.Dropout(config.dropout)
         self.vocabulary = RepeatedLinear(hidden, self.vocab_size)
@@ -108,7 +109,9 @@ class AttentionDecoder(Decoder):
         prepared = self._prepare(features)
         keys, hidden, cell = (per_caption(part, owners) for part in prepared)
         features = per_caption(as_products_read(features), owners)
-        word_gates = self.from_word(self.word_vectors(pack(words, lengths)))  # (N, 4H): one product
+        word_gates = self.word_products(
+            pack(words, lengths), self.from_word.weight, self.from_word.bias
+        )
         keys, pool, word_gates = map(as_products_read, (keys, self.pool, word_gates))
         hidden, cell = map(as_products_read, (hidden, cell))
         weights = Weights(*map(as_products_read, self._shared_weights()))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from pictell.config import DecoderConfig
+from pictell.decoders.products import linear
 from pictell.decoders.regions import RegionReader, dropped
 from pictell.encoders.grid import decoder_grid, pooling_matrix
 from pictell.errors import InputError
@@ -132,6 +133,18 @@ class Decoder(nn.Module, ABC):
     def word_vectors(self, words: Tensor) -> Tensor:
         """Vectors of words that are read, with dropout in training: (...) -> (..., E)."""
         return dropped(self.embedding(words), self.config.embedding_dropout, self.training)
+
+    def word_products(self, words: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """What a layer makes of the words of given captions: (N,) -> (N, m).
+
+        Of the words of a batch less than half are different ones (157 of 377 in Flickr8k's batches
+        of 32 captions): each is multiplied once, and so is the sum of its gradients. On a GPU the
+        product costs less than to wait for their number; with dropout no two are the same.
+        """
+        if words.is_cuda or (self.training and self.config.embedding_dropout):
+            return linear(self.word_vectors(words), weight, bias)
+        distinct, places = words.unique(return_inverse=True)
+        return nn.functional.embedding(places, linear(self.embedding(distinct), weight, bias))
 
     def tie_words(self) -> None:
         """Predict words with the vectors by which they are read (Press and Wolf 2017)."""

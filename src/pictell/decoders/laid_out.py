@@ -33,13 +33,20 @@ def lay_out(weight: Tensor, rows: int) -> MKLProduct | OneDNNProduct | None:
 
 def _library() -> type[MKLProduct] | type[OneDNNProduct] | None:
     """The faster of those that are there; oneDNN only where it was tried."""
-    capability = torch.backends.cpu.get_cpu_capability()
     libraries: list[type[MKLProduct] | type[OneDNNProduct]] = [MKLProduct]
-    if capability in {"AVX2", "AVX512"}:
+    if torch.backends.cpu.get_cpu_capability() in {"AVX2", "AVX512"}:
         libraries.append(OneDNNProduct)
-        if capability == "AVX2" or processor_maker() == "AMD":
+        if prefers_onednn():
             libraries.reverse()
     return next((library for library in libraries if library.available()), None)
+
+
+def prefers_onednn() -> bool:
+    """Whether oneDNN is there, and faster than MKL on this processor."""
+    if not OneDNNProduct.available():
+        return False
+    capability = torch.backends.cpu.get_cpu_capability()
+    return capability == "AVX2" or (capability == "AVX512" and processor_maker() == "AMD")
 
 
 class MKLProduct:

@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from pictell.decoders.laid_out import lay_out
+from pictell.decoders.products import way_back
 
 
 class Cell(NamedTuple):
@@ -202,6 +203,6 @@ class _OverWords(torch.autograd.Function):
             if d_memories is not None:
                 d_cell[:n] += d_memories[here]
             through_cell(cell, d_hidden[:n], d_cell[:n], d_gates[here])
-            torch.mm(d_gates[here], weight, out=d_hidden[:n])
+            d_hidden[:n] = way_back(d_gates[here], weight)
             end -= n
         return d_gates, d_hidden, d_cell, d_gates.t() @ before, None

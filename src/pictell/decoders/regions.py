@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from pictell.config import DecoderConfig
+from pictell.decoders.products import Linear
 
 
 class RegionReader(nn.Module):
@@ -31,7 +32,7 @@ class RegionReader(nn.Module):
         super().__init__()
         self.share = config.region_dropout
         width = config.region_projection
-        self.projection = nn.Linear(feature_size, width) if width else None
+        self.projection = Linear(feature_size, width) if width else None
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, feature width) -> (B, C, D)."""

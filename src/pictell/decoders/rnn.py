@@ -13,12 +13,12 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from pictell.config import DecoderConfig
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
 from pictell.decoders.lstm import lstm_cell, lstm_over_words, start_remembering
+from pictell.decoders.products import Linear, linear
 from pictell.decoders.repeated import RepeatedLinear, RepeatedProduct, WordGates
 
 
@@ -42,8 +42,8 @@ class RNNDecoder(Decoder):
         super().__init__(config, **shape)
         hidden, region_size = config.hidden_size, self.region_size
         self.embedding = nn.Embedding(self.vocab_size, config.embedding_size)
-        self.initial_hidden = nn.Sequential(nn.Linear(region_size, hidden), _BatchNorm(hidden))
-        self.initial_cell = nn.Sequential(nn.Linear(region_size, hidden), _BatchNorm(hidden))
+        self.initial_hidden = nn.Sequential(Linear(region_size, hidden), _BatchNorm(hidden))
+        self.initial_cell = nn.Sequential(Linear(region_size, hidden), _BatchNorm(hidden))
         self.lstm = nn.LSTM(config.embedding_size, hidden)
         self.dropout = nn.Dropout(config.dropout)
         self.vocabulary = RepeatedLinear(hidden, self.vocab_size)
@@ -68,9 +68,7 @@ class RNNDecoder(Decoder):
             return self._library_lstm(hidden, cell, words, lengths)
         from_word, recurrent, bias, second_bias = self.lstm.all_weights[0]
         # The words' part of the gates is one product: it does not depend on the state.
-        word_gates = linear(
-            self.word_vectors(pack(words, lengths)), from_word, bias + second_bias
-        )  # (N, 4H)
+        word_gates = self.word_products(pack(words, lengths), from_word, bias + second_bias)
         outputs, _ = lstm_over_words(word_gates, hidden, cell, recurrent, counts_of(lengths))
         return TeacherForced(self.vocabulary(self.dropout(outputs)), None)  # (N, V)
 

@@ -21,6 +21,7 @@ from pictell.config import DecoderConfig
 from pictell.decoders.additive import AdditiveScoring
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
 from pictell.decoders.lstm import lstm_cell, start_remembering
+from pictell.decoders.products import Linear
 from pictell.decoders.repeated import RepeatedLinear
 from pictell.decoders.topdown_lstm import Weights, topdown_lstm
 
@@ -43,8 +44,8 @@ class TopDownDecoder(Decoder):
         super().__init__(config, **shape)
         hidden, attention = config.hidden_size, config.attention_size
         self.embedding = nn.Embedding(self.vocab_size, config.embedding_size)
-        self.from_word = nn.Linear(config.embedding_size, 4 * hidden)
-        self.from_picture = nn.Linear(self.region_size, 4 * hidden, bias=False)
+        self.from_word = Linear(config.embedding_size, 4 * hidden)
+        self.from_picture = Linear(self.region_size, 4 * hidden, bias=False)
         # What reads one LSTM's state is one product. Of the attention LSTM: query, gates of the
         # language LSTM, its own gates at the next word. Of the language LSTM: gates of both at
         # the next word.
@@ -54,7 +55,7 @@ class TopDownDecoder(Decoder):
         )  # the keys have one
         self.from_language = RepeatedLinear(hidden, 8 * hidden, bias=False)
         self.from_context = RepeatedLinear(self.region_size, 4 * hidden)
-        self.key = nn.Linear(self.region_size, attention)
+        self.key = Linear(self.region_size, attention)
         self.score = nn.Linear(attention, 1, bias=False)  # softmax would cancel a bias
         self.scoring = AdditiveScoring(config.activation)
         self.dropout = nn.Dropout(config.dropout)
@@ -86,7 +87,7 @@ class TopDownDecoder(Decoder):
         features = self.regions(features)
         keys, from_picture = (per_caption(part, owners) for part in self._prepare(features))
         counts = counts_of(lengths)
-        gates = self.from_word(self.word_vectors(pack(words, lengths)))  # (N, 4H), in one product
+        gates = self.word_products(pack(words, lengths), self.from_word.weight, self.from_word.bias)
         hidden, sums = topdown_lstm(
             keys,
             per_caption(features, owners),

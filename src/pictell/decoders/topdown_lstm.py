@@ -31,6 +31,7 @@ from torch import Tensor
 from pictell.decoders.additive import AdditiveScoring
 from pictell.decoders.looking import Look, LookBack, Pictures
 from pictell.decoders.lstm import Cell, in_full_precision, read_word, thin_product, through_cell
+from pictell.decoders.products import way_back
 
 
 class Weights(NamedTuple):
@@ -175,12 +176,12 @@ class _TopDownLSTM(torch.autograd.Function):
             here = slice(end - n, end)
             d_attention_gates, d_language_gates = d_gates[here].split(width, dim=1)
             d_from_language[here] = later[:n]
-            d_language = torch.addmm(d_outputs[here], later[:n], from_language)
+            d_language = way_back(later[:n], from_language).add_(d_outputs[here])
             through_cell(word.language_cell, d_language, d_cells[1, :n], d_language_gates)
-            backs.append(pictures.back(word.look, d_language_gates @ from_context, d_sums))
+            backs.append(pictures.back(word.look, way_back(d_language_gates, from_context), d_sums))
             parts = [backs[-1].query, d_language_gates, later[:n, :width]]
             torch.cat(parts, dim=1, out=d_from_attention[here])
-            d_hidden = d_from_attention[here] @ from_attention
+            d_hidden = way_back(d_from_attention[here], from_attention)
             through_cell(word.attention_cell, d_hidden, d_cells[0, :n], d_attention_gates)
             later[:n] = d_gates[here]
             end -= n

@@ -34,6 +34,7 @@ from pictell.decoders.base import (
     per_caption,
     unpack,
 )
+from pictell.decoders.dropout import Dropout
 from pictell.decoders.lstm import lstm_cell, lstm_over_words, start_remembering
 from pictell.decoders.products import Linear, linear
 from pictell.decoders.repeated import RepeatedLinear
@@ -73,7 +74,7 @@ class AdaptiveDecoder(Decoder):
         self.sentinel_key = Linear(hidden, attention)
         self.score = nn.Linear(attention, 1, bias=False)  # softmax would cancel a bias
         self.scoring = AdditiveScoring(config.activation)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.vocabulary = RepeatedLinear(hidden, self.vocab_size)
         self._reset(hidden**-0.5)
         start_remembering(self.from_word.bias[: 4 * hidden], config.forget_bias)

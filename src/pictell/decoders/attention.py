@@ -23,6 +23,7 @@ from pictell.config import DecoderConfig
 from pictell.decoders.additive import AdditiveScoring
 from pictell.decoders.attending_lstm import Weights, attending_lstm
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
+from pictell.decoders.dropout import Dropout
 from pictell.decoders.lstm import as_products_read, lstm_cell, start_remembering
 from pictell.decoders.products import Linear
 from pictell.decoders.repeated import RepeatedLinear, WordGates
@@ -58,7 +59,7 @@ class AttentionDecoder(Decoder):
         self.from_hidden = RepeatedLinear(hidden, sum(self._widths))
         self.from_word = Linear(config.embedding_size, 4 * hidden)
         self.from_context = RepeatedLinear(self.region_size, 4 * hidden, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.vocabulary = RepeatedLinear(hidden, self.vocab_size)
         self._word_gates = WordGates()
         self._reset(hidden**-0.5)

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from pictell.config import DecoderConfig
+from pictell.decoders.dropout import dropped
 from pictell.decoders.products import linear
-from pictell.decoders.regions import RegionReader, dropped
+from pictell.decoders.regions import RegionReader
 from pictell.encoders.grid import decoder_grid, pooling_matrix
 from pictell.errors import InputError
 

@@ -14,9 +14,9 @@ Axes: B images, C cells, D width.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
 from pictell.config import DecoderConfig
+from pictell.decoders.dropout import dropped
 from pictell.decoders.products import Linear
 
 
@@ -39,8 +39,3 @@ class RegionReader(nn.Module):
         if self.projection is not None:
             features = self.projection(features).relu()
         return dropped(features, self.share, self.training)
-
-
-def dropped(values: Tensor, share: float, training: bool) -> Tensor:
-    """Dropout that leaves the random numbers alone where nothing is dropped."""
-    return dropout(values, share) if share and training else values

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from pictell.config import DecoderConfig
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
+from pictell.decoders.dropout import Dropout
 from pictell.decoders.lstm import lstm_cell, lstm_over_words, start_remembering
 from pictell.decoders.products import Linear, linear
 from pictell.decoders.repeated import RepeatedLinear, RepeatedProduct, WordGates
@@ -45,7 +46,7 @@ class RNNDecoder(Decoder):
         self.initial_hidden = nn.Sequential(Linear(region_size, hidden), _BatchNorm(hidden))
         self.initial_cell = nn.Sequential(Linear(region_size, hidden), _BatchNorm(hidden))
         self.lstm = nn.LSTM(config.embedding_size, hidden)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.vocabulary = RepeatedLinear(hidden, self.vocab_size)
         self._word_gates, self._hidden_gates = WordGates(), RepeatedProduct()
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pictell.config import DecoderConfig
 from pictell.decoders.additive import AdditiveScoring
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
+from pictell.decoders.dropout import Dropout
 from pictell.decoders.lstm import lstm_cell, start_remembering
 from pictell.decoders.products import Linear
 from pictell.decoders.repeated import RepeatedLinear
@@ -58,7 +59,7 @@ class TopDownDecoder(Decoder):
         self.key = Linear(self.region_size, attention)
         self.score = nn.Linear(attention, 1, bias=False)  # softmax would cancel a bias
         self.scoring = AdditiveScoring(config.activation)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.vocabulary = RepeatedLinear(hidden, self.vocab_size)
         self._reset(hidden**-0.5)
         for layer in (self.from_word, self.from_context):

@@ -26,6 +26,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from pictell.config import DecoderConfig
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, pack, per_caption
+from pictell.decoders.dropout import Dropout
 from pictell.decoders.products import Linear
 from pictell.decoders.repeated import RepeatedLinear
 
@@ -70,7 +71,7 @@ class Layer(nn.Module):
         self.picture_out = Linear(width, width)
         self.widen = Linear(width, 4 * width)
         self.narrow = Linear(4 * width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def remember_words(self, x: Tensor) -> Tensor:
         """What self-attention reads of words x (B, T, W): keys and values, (B, h, T, 2w)."""
@@ -126,7 +127,7 @@ class TransformerDecoder(Decoder):
             Layer(width, config.heads, config.layer_dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.vocabulary = RepeatedLinear(width, self.vocab_size)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         nn.init.uniform_(self.vocabulary.weight, -0.1, 0.1)

@@ -129,7 +129,7 @@ class _AttendingLSTM(torch.autograd.Function):
             rows.hidden_before[here] = before
             parts = through_hidden(before).add_(bias).split(widths, dim=1)
             query, gate, hidden_gates = parts[0], parts[1], parts[2]
-            look = pictures.look(query)
+            look = pictures.look(query.contiguous())  # it is kept, and would keep the wide rows
             opened = gate.sigmoid() if widths[1] else None
             gated = rows.gated_context[here]
             if opened is None:

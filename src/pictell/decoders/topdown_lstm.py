@@ -139,7 +139,7 @@ class _TopDownLSTM(torch.autograd.Function):
             gates = word_gates[here] + for_attention[:n]
             cell, attention_kept = read_word(gates, cells[0][:n], hidden)
             query, to_language, recurrent = through_attention(hidden).split(widths, dim=1)
-            look = pictures.look(query)
+            look = pictures.look(query.contiguous())  # it is kept, and would keep the wide rows
             rows.context[here] = look.context
             gates = through_context(look.context).add_(bias).add_(to_language)
             gates += for_language[:n]

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from pictell.config import DecoderConfig
 from pictell.decoders.additive import AdditiveScoring, scores_over_words
@@ -36,7 +37,7 @@ from pictell.decoders.base import (
 )
 from pictell.decoders.dropout import Dropout
 from pictell.decoders.lstm import lstm_cell, lstm_over_words, start_remembering
-from pictell.decoders.products import Linear, linear
+from pictell.decoders.products import Linear
 from pictell.decoders.repeated import RepeatedLinear
 
 
@@ -66,12 +67,12 @@ class AdaptiveDecoder(Decoder):
         self.cell_values = Linear(self.region_size, hidden)
         self.picture = Linear(self.region_size, hidden)
         # The LSTM's gates and the sentinel's read the same three things: five rows of H each.
-        self.from_word = Linear(config.embedding_size, 5 * hidden)
+        self.from_word = nn.Linear(config.embedding_size, 5 * hidden)
         self.from_picture = Linear(hidden, 5 * hidden, bias=False)
         self.from_hidden = RepeatedLinear(hidden, 5 * hidden, bias=False)
         self.key = Linear(hidden, attention)
-        self.query = Linear(hidden, attention, bias=False)  # the keys have a bias
-        self.sentinel_key = Linear(hidden, attention)
+        self.query = nn.Linear(hidden, attention, bias=False)  # the keys have a bias
+        self.sentinel_key = nn.Linear(hidden, attention)
         self.score = nn.Linear(attention, 1, bias=False)  # softmax would cancel a bias
         self.scoring = AdditiveScoring(config.activation)
         self.dropout = Dropout(config.dropout)

@@ -57,7 +57,7 @@ class AttentionDecoder(Decoder):
         # nothing in how they start.
         self._widths = [attention, self.region_size * config.gate, 4 * hidden]
         self.from_hidden = RepeatedLinear(hidden, sum(self._widths))
-        self.from_word = Linear(config.embedding_size, 4 * hidden)
+        self.from_word = nn.Linear(config.embedding_size, 4 * hidden)
         self.from_context = RepeatedLinear(self.region_size, 4 * hidden, bias=False)
         self.dropout = Dropout(config.dropout)
         self.vocabulary = RepeatedLinear(hidden, self.vocab_size)

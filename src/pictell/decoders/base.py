@@ -17,11 +17,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding, linear
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from pictell.config import DecoderConfig
 from pictell.decoders.dropout import dropped
-from pictell.decoders.products import linear
 from pictell.decoders.regions import RegionReader
 from pictell.encoders.grid import decoder_grid, pooling_matrix
 from pictell.errors import InputError
@@ -145,7 +145,7 @@ class Decoder(nn.Module, ABC):
         if words.is_cuda or (self.training and self.config.embedding_dropout):
             return linear(self.word_vectors(words), weight, bias)
         distinct, places = words.unique(return_inverse=True)
-        return nn.functional.embedding(places, linear(self.embedding(distinct), weight, bias))
+        return embedding(places, linear(self.embedding(distinct), weight, bias))
 
     def tie_words(self) -> None:
         """Predict words with the vectors by which they are read (Press and Wolf 2017)."""

@@ -7,6 +7,10 @@ Torch's products on a CPU are MKL's. Where `laid_out.prefers_onednn` says so, th
 training are oneDNN's, which torch holds too: with 32 rows up to twice as fast, with more up to 1.4
 times (benchmarks/README.md). A weight's own gradient, dW = d_y' x, stays with MKL, which is faster
 for it. All are the same products in single precision; everything else takes torch's.
+
+oneDNN builds a routine for each number of rows, in 1 ms and .6 MB at these sizes, and keeps it. So
+this is for numbers that come again, as those of a batch's pictures and captions; how many words a
+batch has differs, and what reads all of them at once is left to MKL.
 """
 
 from __future__ import annotations
@@ -27,7 +31,10 @@ class Linear(nn.Linear):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """nn.functional.linear: x (..., n), weight (m, n), bias (m,) -> (..., m)."""
+    """nn.functional.linear, for numbers of rows that come again.
+
+    x (..., n), weight (m, n), bias (m,) -> (..., m).
+    """
     rows = x.shape[:-1].numel()
     training = torch.is_grad_enabled() and weight.requires_grad
     if training and not torch.is_autocast_enabled("cpu") and _is_onednns(x, weight, rows):

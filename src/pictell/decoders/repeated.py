@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pictell.decoders.laid_out import MKLProduct, OneDNNProduct, lay_out
-from pictell.decoders.products import Linear, linear
 
 _OFTEN = 3  # uses for the same number of rows; laying out costs one or two products
 _KEPT = 2  # numbers of rows: those of whole batches, and perhaps of the last one
@@ -44,7 +43,7 @@ class RepeatedProduct:
         if rows > 1 and _prepares(weight):
             laid_out = self._lay_out(weight, rows)
         if laid_out is None:
-            return linear(input, weight, bias)
+            return nn.functional.linear(input, weight, bias)
         product = laid_out(input.reshape(rows, -1), bias)
         return product.view(*input.shape[:-1], -1)
 
@@ -68,8 +67,8 @@ class RepeatedProduct:
         return RepeatedProduct()  # a copy has weights of its own
 
 
-class RepeatedLinear(Linear):
-    """A linear layer whose weight is laid out when it meets as many rows often."""
+class RepeatedLinear(nn.Linear):
+    """nn.Linear whose weight is laid out when it meets as many rows often."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

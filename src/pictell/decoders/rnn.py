@@ -13,13 +13,14 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from pictell.config import DecoderConfig
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, counts_of, pack, per_caption
 from pictell.decoders.dropout import Dropout
 from pictell.decoders.lstm import lstm_cell, lstm_over_words, start_remembering
-from pictell.decoders.products import Linear, linear
+from pictell.decoders.products import Linear
 from pictell.decoders.repeated import RepeatedLinear, RepeatedProduct, WordGates
 
 

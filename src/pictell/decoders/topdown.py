@@ -45,7 +45,7 @@ class TopDownDecoder(Decoder):
         super().__init__(config, **shape)
         hidden, attention = config.hidden_size, config.attention_size
         self.embedding = nn.Embedding(self.vocab_size, config.embedding_size)
-        self.from_word = Linear(config.embedding_size, 4 * hidden)
+        self.from_word = nn.Linear(config.embedding_size, 4 * hidden)
         self.from_picture = Linear(self.region_size, 4 * hidden, bias=False)
         # What reads one LSTM's state is one product. Of the attention LSTM: query, gates of the
         # language LSTM, its own gates at the next word. Of the language LSTM: gates of both at

@@ -27,7 +27,6 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 from pictell.config import DecoderConfig
 from pictell.decoders.base import Decoder, State, Step, TeacherForced, pack, per_caption
 from pictell.decoders.dropout import Dropout
-from pictell.decoders.products import Linear
 from pictell.decoders.repeated import RepeatedLinear
 
 
@@ -63,14 +62,14 @@ class Layer(nn.Module):
         super().__init__()
         self.heads = heads
         self.word_norm, self.picture_norm, self.wide_norm = (nn.LayerNorm(width) for _ in range(3))
-        self.word_query = Linear(width, width)
-        self.word_memory = Linear(width, 2 * width)  # keys and values, head by head
-        self.word_out = Linear(width, width)
-        self.picture_query = Linear(width, width)
-        self.picture_memory = Linear(width, 2 * width)
-        self.picture_out = Linear(width, width)
-        self.widen = Linear(width, 4 * width)
-        self.narrow = Linear(4 * width, width)
+        self.word_query = nn.Linear(width, width)
+        self.word_memory = nn.Linear(width, 2 * width)  # keys and values, head by head
+        self.word_out = nn.Linear(width, width)
+        self.picture_query = nn.Linear(width, width)
+        self.picture_memory = nn.Linear(width, 2 * width)
+        self.picture_out = nn.Linear(width, width)
+        self.widen = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
         self.dropout = Dropout(dropout)
 
     def remember_words(self, x: Tensor) -> Tensor:
@@ -121,8 +120,8 @@ class TransformerDecoder(Decoder):
         super().__init__(config, **shape)
         width, size = config.hidden_size, config.embedding_size
         self.embedding = nn.Embedding(self.vocab_size, size)
-        self.to_width = Linear(size, width) if size != width else nn.Identity()
-        self.cells = nn.Sequential(Linear(self.region_size, width), nn.LayerNorm(width))
+        self.to_width = nn.Linear(size, width) if size != width else nn.Identity()
+        self.cells = nn.Sequential(nn.Linear(self.region_size, width), nn.LayerNorm(width))
         self.layers = nn.ModuleList(
             Layer(width, config.heads, config.layer_dropout) for _ in range(config.layers)
         )

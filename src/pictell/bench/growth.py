@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pictell.bench.inputs import VOCABULARY, caption_lengths, captions_of
+from pictell.bench.inputs import VOCABULARY, captions_of, lengths_of
 from pictell.bench.measure import peak_of
 from pictell.errors import InputError
 
@@ -97,8 +97,8 @@ def _epoch(folder: Path, pictures: int) -> Callable[[], object]:
     case = TrainingStep("attention", Shapes(features=1280))
     array = _stored(folder, pictures, case.features().half().numpy())
     stored = StoredFeatures(array, np.arange(pictures))
-    lengths = caption_lengths(5 * pictures)
     words = captions_of(VOCABULARY, 5 * pictures)
+    lengths = lengths_of(words)
     captions = Captions(words, np.repeat(np.arange(pictures), 5), lengths)
     decoder = case.build()
     decoder.compile_loops()

@@ -48,8 +48,13 @@ def captions_of(vocab_size: int, count: int = 30_000) -> list[np.ndarray]:
 
 
 def caption_lengths(count: int = 30_000) -> np.ndarray:
-    """Words of captions, `<end>` included."""
-    return np.array([len(words) - 1 for words in captions_of(VOCABULARY, count)], dtype=np.int64)
+    """How many words captions have, `<end>` included."""
+    return lengths_of(captions_of(VOCABULARY, count))
+
+
+def lengths_of(captions: list[np.ndarray]) -> np.ndarray:
+    """The same of given captions."""
+    return np.array([len(words) - 1 for words in captions], dtype=np.int64)
 
 
 def caption_batch(batch_size: int, vocab_size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -58,7 +63,8 @@ def caption_batch(batch_size: int, vocab_size: int) -> tuple[Tensor, Tensor, Ten
     Returns:
         What is read (B, T), what is predicted (B, T), and the lengths (B,), falling.
     """
-    words, lengths = captions_of(vocab_size), caption_lengths()
+    words = captions_of(vocab_size)
+    lengths = lengths_of(words)
     batches = epoch_batches(lengths, batch_size, seed=0, epoch=0)
     by_words = sorted(batches, key=lambda batch: int(lengths[batch].sum()))
     return _as_batch([words[i] for i in by_words[len(by_words) // 2]])
@@ -72,7 +78,8 @@ def picture_batch(
     Returns:
         As `caption_batch`, and to which picture each caption belongs, (B,).
     """
-    words, lengths = captions_of(vocab_size), caption_lengths()
+    words = captions_of(vocab_size)
+    lengths = lengths_of(words)
     by_picture = np.arange(len(words) // each * each).reshape(-1, each)
     order = np.random.default_rng(0).permutation(len(by_picture))
     batches = [by_picture[order[i : i + pictures]] for i in range(0, len(order), pictures)]

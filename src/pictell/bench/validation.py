@@ -12,7 +12,7 @@ from torch import nn
 from pictell.bench.arithmetic import Shapes
 from pictell.bench.case import PICTELL, Case
 from pictell.bench.decoding import BeamSearch
-from pictell.bench.inputs import caption_lengths, captions_of
+from pictell.bench.inputs import captions_of, lengths_of
 from pictell.config import TrainConfig
 from pictell.data.batches import Captions, StoredFeatures
 from pictell.data.text import get_tokenizer
@@ -39,9 +39,8 @@ class Validation(Case):
 
     def split(self) -> SplitData:
         """Captions; the features of the search's pictures, repeated."""
-        lengths = caption_lengths(5 * self.amount)
         words = captions_of(self.search.step.shapes.vocabulary, 5 * self.amount)
-        captions = Captions(words, np.repeat(np.arange(self.amount), 5), lengths)
+        captions = Captions(words, np.repeat(np.arange(self.amount), 5), lengths_of(words))
         _, features = self.search.build()
         stored = StoredFeatures(features.half().numpy(), np.arange(self.amount) % len(features))
         examples: Any = range(self.amount)  # only their number is asked for

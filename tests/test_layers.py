@@ -19,6 +19,7 @@ LAYERS = [
     {
         "captioner",
         "caption_files",
+        "caption_space",
         "caption_table",
         "ensemble",
         "neighbours",

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pictell import neighbours as module
+from pictell.caption_space import CaptionSpace
 from pictell.captioner import Captioner
 from pictell.cli import main
 from pictell.config import Config, SearchConfig
@@ -27,7 +28,15 @@ REFERENCES = [
     [[4, 9, 10, 11], [12, 9, 10, 11]],
     [[13, 14, 15], [13, 14, 15, 16]],
 ]
-MEMORY = Memory(np.array([[1, 0], [0, 1], [-1, 0]], np.float32), np.ones(2, np.float32), REFERENCES)
+# In the space of captions what looks like the east is told of as the north is, north as west.
+SPACE = CaptionSpace(
+    mean=np.ones(2, np.float32),
+    scale=np.ones(2, np.float32),
+    projection=np.eye(2, dtype=np.float32),
+    captions=np.array([[0, -1], [1, 0], [0, 1]], np.float32),
+)
+DIRECTIONS = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
+MEMORY = Memory(DIRECTIONS, np.ones(2, np.float32), REFERENCES, SPACE)
 EAST, NORTH = [5.0, 1.0], [1.0, 3.0]
 
 
@@ -45,7 +54,7 @@ def found(*captions, scores=(-1.0, -1.1, -1.2), ended=(True, True, True)):
 
 
 def chosen(hypotheses, pooled, **how):
-    how = {"count": 1, "weight": 1.0} | how
+    how = {"count": 1, "weight": 1.0, "by": "features"} | how
     (ranked,) = Neighbours([MEMORY]).rerank([hypotheses], [features(pooled)], **how)
     return [h.words for h in ranked]
 
@@ -94,10 +103,35 @@ def test_a_caption_that_was_cut_stays_behind_those_that_ended():
 
 
 def test_similarity_is_that_of_directions_from_the_centre():
-    similarity = MEMORY.similarity(features(EAST, NORTH, [4.0, 5.0]))
+    pictures = features(EAST, NORTH, [4.0, 5.0])
+    similarity = MEMORY.similarity(pictures, "features")
     assert similarity[0] == pytest.approx([1, 0, -1], abs=1e-6)
     assert similarity[1] == pytest.approx([0, 1, 0], abs=1e-6)
     assert similarity[2] == pytest.approx([0.6, 0.8, -0.6], abs=1e-6)
+    # By captions, that of what they would say is added.
+    both = MEMORY.similarity(pictures, "captions")
+    assert both[0] == pytest.approx([1 + 0, 0 + 1, -1 + 0], abs=1e-6)
+    assert both[2] == pytest.approx([0.6 - 0.8, 0.8 + 0.6, -0.6 + 0.8], abs=1e-6)
+
+
+def test_by_captions_the_nearest_have_more_to_say():
+    hypotheses = found([4, 5, 9, 10], [4, 9, 10, 5], [13, 14, 15, 4])
+    scorer = CiderD(REFERENCES)
+    similarity = np.array([-0.2, 1.4, 0.2])  # of (4, 5), as above
+    says = np.exp(similarity / 0.15)[[1, 2, 0]]
+    for count, weight in [(1, 0.05), (2, 0.3), (3, 5.0)]:
+        words = [h.words for h in hypotheses]
+        agreement = scorer.agreement(words, [1, 2, 0][:count], says[:count])
+        values = np.array([h.score for h in hypotheses]) + weight * agreement
+        expected = [words[i] for i in np.argsort(-values)]
+        ranked = chosen(hypotheses, [4.0, 5.0], count=count, weight=weight, by="captions")
+        assert ranked == expected
+
+
+def test_what_the_captions_would_say_finds_other_neighbours():
+    hypotheses = found([13, 14, 15], [4, 5, 6, 7], [4, 9, 10, 11])
+    assert chosen(hypotheses, [5.0, 4.0])[0] == [4, 5, 6, 7]  # features: (.8, .6)
+    assert chosen(hypotheses, [5.0, 4.0], by="captions")[0] == [4, 9, 10, 11]
 
 
 def test_similarities_of_several_encoders_are_averaged():
@@ -106,7 +140,7 @@ def test_similarities_of_several_encoders_are_averaged():
     both = Neighbours([MEMORY, MEMORY])
     parts = [features([5.0, 4.0]), features([1.0, 2.0])]  # (.8, .6) and (0, 1)
     assert chosen(hypotheses, [5.0, 4.0])[0] == [4, 5, 6, 7]
-    (ranked,) = both.rerank([hypotheses], parts, count=1, weight=1.0)
+    (ranked,) = both.rerank([hypotheses], parts, count=1, weight=1.0, by="features")
     assert ranked[0].words == [4, 9, 10, 11]
 
 
@@ -146,7 +180,8 @@ def test_the_memory_holds_the_training_pictures_and_their_captions(run, shapes_d
     # A training picture is its own nearest neighbour.
     pixels = np.stack([captioner.encoder.transform.read(e.path) for e in examples])
     with torch.inference_mode():
-        similarity = memory.similarity(captioner.encoder(torch.from_numpy(pixels)))
+        seen = captioner.encoder(torch.from_numpy(pixels))
+    similarity = memory.similarity(seen, "features")
     assert similarity.diagonal() == pytest.approx(1, abs=0.02)
     assert (similarity.argmax(axis=1) == np.arange(len(examples))).all()
 
@@ -164,6 +199,8 @@ def test_the_run_folder_keeps_it_and_needs_the_data_no_more(run, monkeypatch):
     assert (kept.directions == made.directions).all()
     assert (kept.centre == made.centre).all()
     assert kept.references == made.references
+    for part in ("mean", "scale", "projection", "captions"):
+        assert (getattr(kept.space, part) == getattr(made.space, part)).all()
     run.neighbours_file.unlink()
     with pytest.raises(InputError, match=r"search.neighbours needs the pictures .*is gone"):
         Memory.of_run(run, captioner.encoder, CPU)
@@ -172,7 +209,7 @@ def test_the_run_folder_keeps_it_and_needs_the_data_no_more(run, monkeypatch):
 def test_what_is_kept_of_other_data_is_made_again(run):
     captioner = Captioner.load(run)
     made = Memory.of_run(run, captioner.encoder, CPU)
-    other = Memory(made.directions[:2], made.centre, made.references[:2])
+    other = Memory(made.directions[:2], made.centre, made.references[:2], made.space)
     other._write(run.neighbours_file, "another key")
     assert Memory.of_run(run, captioner.encoder, CPU).references == made.references
 
@@ -211,11 +248,13 @@ def test_captions_are_hypotheses_of_the_plain_search_in_another_order(run, shape
     ranked = captioner.hypotheses(features, captioner.search)
     memory = Memory.of_run(run, captioner.encoder, CPU)
     scorer = CiderD(memory.references)
-    nearest = np.argsort(-memory.similarity(features), axis=1, kind="stable")[:, :3]
-    for before, after, pictures in zip(plain, ranked, nearest, strict=True):
+    similarity = memory.similarity(features, "captions")
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :3]
+    for row, before, after, pictures in zip(similarity, plain, ranked, nearest, strict=True):
         assert sorted(h.words for h in before) == sorted(h.words for h in after)
         ended = [h for h in after if h.ended]
-        agreement = scorer.agreement([h.words for h in ended], pictures.tolist())
+        says = np.exp(row[pictures] / 0.15)
+        agreement = scorer.agreement([h.words for h in ended], pictures.tolist(), says)
         assert (np.diff(agreement) <= 1e-9).all()
     assert [h[0].words for h in plain] != [h[0].words for h in ranked]
     written = captioner.caption(paths)
@@ -248,13 +287,18 @@ def test_evaluation_writes_the_same_captions_and_names_the_rule(run, shapes_data
     assert "neighbours" not in plain["protocol"]
     assert result["protocol"]["neighbours"] == 3
     assert result["protocol"]["neighbour_weight"] == 50.0
+    assert result["protocol"]["neighbours_by"] == "captions"
     rows = read_jsonl(run.path / "evaluation" / "val-beam4" / "predictions.jsonl")
     paths = {e.image_id: e.path for e in read_dataset(shapes_dataset)}
     captions = asking(run, weight=50.0).caption([paths[r["image_id"]] for r in rows])
     assert [r["words"] for r in rows] == [c.words for c in captions]
-    # Asked for again, it is kept; without neighbours it is another protocol.
+    # Asked for again, it is kept; by features or without neighbours it is another protocol.
     (again,) = evaluate(run, split="val", beams=[4], neighbours=3, neighbour_weight=50.0)
     assert again == read_json(run.path / "evaluation" / "val-beam4" / "scores.json")
+    (other,) = evaluate(
+        run, split="val", beams=[4], neighbours=3, neighbour_weight=50.0, neighbours_by="features"
+    )
+    assert other["protocol"]["neighbours_by"] == "features"
     (without,) = evaluate(run, split="val", beams=[4])
     assert without["scores"] == plain["scores"]
 
@@ -294,6 +338,8 @@ def test_the_command_line(run, shapes_dataset, capsys):
     expected = asking(run, weight=50.0).caption(path)[0].text
     assert capsys.readouterr().out.strip() == expected
     assert main(["evaluate", str(run.path), *options]) == 0
-    assert "3 neighbours (weight 50.0)" in " ".join(capsys.readouterr().err.split())
+    assert "3 neighbours by captions (weight 50.0)" in " ".join(capsys.readouterr().err.split())
+    assert main(["evaluate", str(run.path), *options, "--neighbours_by", "features"]) == 0
+    assert "3 neighbours by features (weight 50.0)" in " ".join(capsys.readouterr().err.split())
     assert main(["caption", str(run.path), path, "--neighbours", "-1"]) == 2
     assert "search.neighbours is -1; it must be at least 0" in capsys.readouterr().err

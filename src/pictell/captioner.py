@@ -371,7 +371,11 @@ class Captioner:
         decoder = self.decoder
         parts = decoder.unpacked(features) if isinstance(decoder, EnsembleDecoder) else [features]
         return self._neighbours.rerank(
-            found, parts, count=search.neighbours, weight=search.neighbour_weight
+            found,
+            parts,
+            count=search.neighbours,
+            weight=search.neighbour_weight,
+            by=search.neighbours_by,
         )
 
     @cached_property

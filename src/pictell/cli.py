@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pictell.config import Config
 
 # search options that two verbs replace
-REPLACED = ("length_penalty", "block_repeats", "neighbours", "neighbour_weight")
+REPLACED = ("length_penalty", "block_repeats", "neighbours", "neighbour_weight", "neighbours_by")
 
 HELP = """\
 usage: pictell VERB ...
@@ -294,6 +294,11 @@ def _add_search_options(parser: Any) -> None:
         "that the beam found; the config's if not given",
     )
     parser.add_argument("--neighbour_weight", type=float, help="replaces the config's")
+    parser.add_argument(
+        "--neighbours_by",
+        choices=["captions", "features"],
+        help="what makes training pictures similar; the config's if not given",
+    )
 
 
 def _check_ensemble_options(options: Any) -> None:

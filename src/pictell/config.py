@@ -19,6 +19,8 @@ from typing import Any, Literal, get_type_hints
 
 from pictell.errors import InputError
 
+NeighboursBy = Literal["captions", "features"]
+
 
 def _check(condition: bool, option: str, value: object, rule: str) -> None:
     if not condition:
@@ -348,6 +350,9 @@ class SearchConfig:
             captions of so many similar training pictures; 0 asks none. Not for greedy captions.
         neighbour_weight: Of that agreement, CIDEr-D from 0 to 10, beside the ranking by
             log-probability.
+        neighbours_by: What makes training pictures similar: captions (what the picture's captions
+            would say, by a regression on the training pictures, beside its features; the nearest
+            count most) or features (these alone, all count the same).
     """
 
     beam: int = 5
@@ -356,6 +361,7 @@ class SearchConfig:
     block_repeats: int = 0
     neighbours: int = 0
     neighbour_weight: float = 2.5
+    neighbours_by: NeighboursBy = "captions"
 
     def __post_init__(self) -> None:
         _check(self.beam >= 1, "search.beam", self.beam, "at least 1")
@@ -370,7 +376,7 @@ class SearchConfig:
             "a number of at least 0",
         )
 
-    def with_given(self, **given: float | None) -> SearchConfig:
+    def with_given(self, **given: float | str | None) -> SearchConfig:
         """The same with the options that are not None in their place."""
         return replace(self, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
 

@@ -24,7 +24,7 @@ import torch
 from pictell.attention.measure import AttentionSettings, measure_attention
 from pictell.attention.printing import print_attention
 from pictell.captioner import Captioner
-from pictell.config import SearchConfig, TrainConfig
+from pictell.config import NeighboursBy, SearchConfig, TrainConfig
 from pictell.data.fluency import fluency
 from pictell.data.text import Tokenizer, get_tokenizer, scoring_units
 from pictell.decoders.base import decoder_class
@@ -81,6 +81,7 @@ def evaluate(
     block_repeats: int | None = None,
     neighbours: int | None = None,
     neighbour_weight: float | None = None,
+    neighbours_by: NeighboursBy | None = None,
     search: SearchConfig | None = None,
     weights: str = "",
     dataset: str = "",
@@ -98,6 +99,7 @@ def evaluate(
         block_repeats: Replaces the config's.
         neighbours: Replaces the config's.
         neighbour_weight: Replaces the config's.
+        neighbours_by: Replaces the config's.
         search: Replaces all of the config's search options; its beam is of no account.
         weights: Where the frozen encoder's weights are, if not where the config says.
         dataset: Another prepared data set than the one the run was trained on.
@@ -131,6 +133,7 @@ def evaluate(
         block_repeats=block_repeats,
         neighbours=neighbours,
         neighbour_weight=neighbour_weight,
+        neighbours_by=neighbours_by,
     )
     results = _results(subject, beams, search, overwrite=overwrite)
     if attention is not None:
@@ -152,6 +155,7 @@ def evaluate_ensemble(
     block_repeats: int | None = None,
     neighbours: int | None = None,
     neighbour_weight: float | None = None,
+    neighbours_by: NeighboursBy | None = None,
     search: SearchConfig | None = None,
     weights: str = "",
     dataset: str = "",
@@ -164,10 +168,11 @@ def evaluate_ensemble(
         out: Results are kept below this folder.
         split: As for `evaluate`, and so are the others.
         beams: Beam widths.
-        length_penalty: Replaces the first run's, and so do the three below.
+        length_penalty: Replaces the first run's, and so do the four below.
         block_repeats: As for `evaluate`.
         neighbours: As for `evaluate`.
         neighbour_weight: As for `evaluate`.
+        neighbours_by: As for `evaluate`.
         search: Replaces all of the first run's search options.
         weights: Where frozen encoders' weights are.
         dataset: Another prepared data set.
@@ -189,6 +194,7 @@ def evaluate_ensemble(
         block_repeats=block_repeats,
         neighbours=neighbours,
         neighbour_weight=neighbour_weight,
+        neighbours_by=neighbours_by,
     )
     return _results(subject, beams, search, overwrite=overwrite)
 
@@ -275,7 +281,11 @@ def _asked_neighbours(search: SearchConfig) -> dict[str, Any]:
     """How neighbours chose the captions; nothing where they did not."""
     if not search.asks_neighbours:
         return {}
-    return {"neighbours": search.neighbours, "neighbour_weight": search.neighbour_weight}
+    return {
+        "neighbours": search.neighbours,
+        "neighbour_weight": search.neighbour_weight,
+        "neighbours_by": search.neighbours_by,
+    }
 
 
 def _known_scores(folder: Path, protocol: dict[str, Any]) -> dict[str, Any] | None:
@@ -494,7 +504,10 @@ def print_scores(results: Sequence[dict[str, Any]]) -> None:
     if asked["block_repeats"]:
         more += f"no repeat of {asked['block_repeats']} in a row, "
     if "neighbours" in asked:
-        more += f"{asked['neighbours']} neighbours (weight {asked['neighbour_weight']}), "
+        more += (
+            f"{asked['neighbours']} neighbours by {asked['neighbours_by']} (weight "
+            f"{asked['neighbour_weight']}), "
+        )
     console.print(
         f"protocol: tokeniser {protocol['tokenizer']}, length penalty "
         f"{protocol['length_penalty']}, at most {protocol['max_length']} words, {more}data "

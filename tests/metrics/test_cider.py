@@ -116,4 +116,8 @@ def test_agreement_is_the_mean_over_all_references_of_the_pictures():
         CiderD([[r]] * 2, scorer.document_frequencies).score(captions)
         for r in (*references[0], *references[2])
     ]
-    assert scorer.agreement(captions, [0, 2]) == pytest.approx(np.mean(alone, axis=0))
+    equal = scorer.agreement(captions, [0, 2], np.ones(2))
+    assert equal == pytest.approx(np.mean(alone, axis=0))
+    # Each reference of the first picture counts half as much as the third picture's only one.
+    weighted = scorer.agreement(captions, [0, 2], np.array([0.5, 1.0]))
+    assert weighted == pytest.approx(np.array([0.25, 0.25, 0.5]) @ alone)

@@ -120,8 +120,16 @@ class CiderD:
         pairs = zip(hypotheses, indices, strict=True)
         return np.array([self._score(tokens, self._references[i]) for tokens, i in pairs])
 
-    def agreement(self, hypotheses: Sequence[Tokens], pictures: Sequence[int]) -> np.ndarray:
-        """Mean CIDEr-D (M,) of each of M captions with all references of several pictures."""
+    def agreement(
+        self, hypotheses: Sequence[Tokens], pictures: Sequence[int], weights: np.ndarray
+    ) -> np.ndarray:
+        """Mean CIDEr-D (M,) of each of M captions with all references of several pictures.
+
+        Args:
+            hypotheses: The captions.
+            pictures: Positions of the pictures, P.
+            weights: (P,) how much each reference of a picture counts, in any scale.
+        """
         references = [reference for i in pictures for reference in self._references[i]]
         counted = [count_ngrams(tokens) for tokens in hypotheses]
         # A hundred references share few n-grams with the captions: only these are looked at.
@@ -130,6 +138,8 @@ class CiderD:
         for place, reference in enumerate(references):
             for ngram in having.keys() & reference.counts.keys():
                 having[ngram].append((place, reference.counts[ngram]))
+        shares = np.repeat(weights, [len(self._references[i]) for i in pictures])
+        shares /= shares.sum()
         lengths = np.array([reference.length for reference in references])
         norms = np.array([reference.norms for reference in references]).T  # (4, R)
         means = []
@@ -143,7 +153,7 @@ class CiderD:
             both = np.array(self._norms(counts))[:, None] * norms
             cosines = np.divide(products, both, out=np.zeros_like(both), where=both > 0)
             penalties = np.exp(-((len(tokens) - lengths) ** 2) / (2 * _SIGMA**2))
-            means.append(_SCALE * (penalties * cosines.mean(axis=0)).mean())
+            means.append(_SCALE * (penalties * cosines.mean(axis=0)) @ shares)
         return np.array(means)
 
     def _score(self, tokens: Tokens, references: list[_Reference]) -> float:

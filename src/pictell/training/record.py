@@ -20,7 +20,7 @@ RESUMABLE_CHANGES = {
     *("run", "encoder.features", "encoder.batch_size", "encoder.weights"),
     *("train.epochs", "train.patience", "train.workers", "train.log_every", "train.save_every"),
     *("train.tensorboard", "search.beam", "search.length_penalty"),
-    *("search.neighbours", "search.neighbour_weight"),
+    *("search.neighbours", "search.neighbour_weight", "search.neighbours_by"),
 }
 
 

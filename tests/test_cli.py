@@ -90,6 +90,13 @@ def test_words_are_not_repeated_where_that_is_asked(config_files, shapes_dataset
     message = "search.block_repeats is -1; it must be at least 0"
     assert message in fails(capsys, *evaluate, "--block_repeats", "-1")
     assert message in fails(capsys, *caption, path, "--block_repeats", "-1")
+    # A patient search finds other captions, and says so; a greedy one stays as it is.
+    assert main([*evaluate, "--patience", "3"]) == 0
+    assert "patience 3.0" in " ".join(capsys.readouterr().err.split())
+    assert main([*evaluate[:2], "--beam", "1", "--patience", "3"]) == 0
+    assert "patience" not in capsys.readouterr().err
+    message = "search.patience is 0.0; it must be above 0"
+    assert message in fails(capsys, *caption, path, "--patience", "0")
 
 
 def test_folder_with_a_bad_picture_captions_the_others(config_files, shapes_dataset, capsys):

@@ -134,6 +134,7 @@ def test_whole_numbers_are_good_floats(tmp_path):
         ("train: {samples: 1}", "train.samples is 1; it must be at least 2"),
         ("train: {cross_entropy_weight: 1}", "train.cross_entropy_weight is 1.0; it must be in"),
         ("train: {reward_bleu: -1}", "train.reward_bleu is -1.0; it must be at least 0"),
+        ("search: {patience: 0}", "search.patience is 0.0; it must be above 0"),
         ("search: {block_repeats: -3}", "search.block_repeats is -3; it must be at least 0"),
         ("encoder: {image_size: 16}", "encoder.image_size is 16"),
         ("encoder: {pooled_grid: -1}", "encoder.pooled_grid is -1"),

@@ -1,6 +1,7 @@
 """Captions chosen by what people wrote of similar training pictures."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -259,6 +260,28 @@ def test_captions_are_hypotheses_of_the_plain_search_in_another_order(run, shape
     assert [h[0].words for h in plain] != [h[0].words for h in ranked]
     written = captioner.caption(paths)
     assert [c.words for c in written] == [captioner.vocabulary.decode(h[0].words) for h in ranked]
+
+
+def test_a_patient_search_gives_neighbours_more_to_choose_among(run, shapes_dataset):
+    path = read_dataset(shapes_dataset)[0].path
+    captioner = asking(run, weight=1e6)
+    features = captioner._encode([path])[0]
+    few, many = (
+        captioner.hypotheses(features, replace(captioner.search, patience=patience))[0]
+        for patience in (1.0, 2.5)
+    )
+    assert len(few) == 4 < len(many) <= 10
+    scorer = CiderD(Memory.of_run(run, captioner.encoder, CPU).references)
+    nobody = captioner.hypotheses(features, SearchConfig(beam=4, patience=2.5))[0]
+    assert {tuple(h.words) for h in many} == {tuple(h.words) for h in nobody}
+    best = [found[0].words for found in (few, many)]
+    memory = Memory.of_run(run, captioner.encoder, CPU)
+    similarity = memory.similarity(features, "captions")[0]
+    nearest = np.argsort(-similarity, kind="stable")[:3]
+    agreement = scorer.agreement(best, nearest.tolist(), np.exp(similarity[nearest] / 0.15))
+    assert agreement[1] >= agreement[0]
+    # Greedy captions do not change.
+    assert captioner.caption(path, beam=1)[0].words == (asking(run).caption(path, beam=1)[0].words)
 
 
 def test_greedy_captions_ask_nobody(run, shapes_dataset):

@@ -365,6 +365,7 @@ class Captioner:
             length_penalty=search.length_penalty,
             device=self.device,
             repeats=search.block_repeats,
+            enough=search.enough,
         )
         if not search.asks_neighbours:
             return found

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pictell.config import Config
 
 # search options that two verbs replace
-REPLACED = ("length_penalty", "block_repeats", "neighbours", "neighbour_weight", "neighbours_by")
+NEIGHBOUR_OPTIONS = ("neighbours", "neighbour_weight", "neighbours_by")
+REPLACED = ("length_penalty", "block_repeats", "patience", *NEIGHBOUR_OPTIONS)
 
 HELP = """\
 usage: pictell VERB ...
@@ -286,6 +287,11 @@ def _add_search_options(parser: Any) -> None:
         type=int,
         help="never write so many words in a row twice in a caption, 0 blocks nothing; the "
         "config's if not given",
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        help="search until so many times the beam's captions have ended; the config's if not given",
     )
     parser.add_argument(
         "--neighbours",

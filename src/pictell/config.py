@@ -346,6 +346,8 @@ class SearchConfig:
         max_length: Captions end here at the latest, in words.
         block_repeats: Never write so many words in a row a second time in a caption (3 blocks
             repeated trigrams); 0 blocks nothing.
+        patience: A picture's search goes on until beam x patience captions have ended: 2 finds
+            twice as many for neighbours to choose among. Not for greedy captions.
         neighbours: Choose among the captions that the beam found by how well they agree with the
             captions of so many similar training pictures; 0 asks none. Not for greedy captions.
         neighbour_weight: Of that agreement, CIDEr-D from 0 to 10, beside the ranking by
@@ -359,6 +361,7 @@ class SearchConfig:
     length_penalty: float = 0.7
     max_length: int = 30
     block_repeats: int = 0
+    patience: float = 1.0
     neighbours: int = 0
     neighbour_weight: float = 2.5
     neighbours_by: NeighboursBy = "captions"
@@ -368,6 +371,8 @@ class SearchConfig:
         _check(self.max_length >= 1, "search.max_length", self.max_length, "at least 1")
         _check(self.length_penalty >= 0, "search.length_penalty", self.length_penalty, ">= 0")
         _check(self.block_repeats >= 0, "search.block_repeats", self.block_repeats, "at least 0")
+        rule = "above 0, and a number"
+        _check(0 < self.patience < math.inf, "search.patience", self.patience, rule)
         _check(self.neighbours >= 0, "search.neighbours", self.neighbours, "at least 0")
         _check(
             0 <= self.neighbour_weight < math.inf,
@@ -379,6 +384,11 @@ class SearchConfig:
     def with_given(self, **given: float | str | None) -> SearchConfig:
         """The same with the options that are not None in their place."""
         return replace(self, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+
+    @property
+    def enough(self) -> int:
+        """Captions of a picture that end before its search does; greedily, the first one."""
+        return math.ceil(self.beam * self.patience) if self.beam > 1 else 1
 
     @property
     def asks_neighbours(self) -> bool:

@@ -79,6 +79,7 @@ def evaluate(
     beams: Sequence[int] = (1, 3, 5),
     length_penalty: float | None = None,
     block_repeats: int | None = None,
+    patience: float | None = None,
     neighbours: int | None = None,
     neighbour_weight: float | None = None,
     neighbours_by: NeighboursBy | None = None,
@@ -97,6 +98,7 @@ def evaluate(
         beams: Beam widths; 1 is greedy.
         length_penalty: Replaces the config's.
         block_repeats: Replaces the config's.
+        patience: Replaces the config's.
         neighbours: Replaces the config's.
         neighbour_weight: Replaces the config's.
         neighbours_by: Replaces the config's.
@@ -131,6 +133,7 @@ def evaluate(
     search = (search or config.search).with_given(
         length_penalty=length_penalty,
         block_repeats=block_repeats,
+        patience=patience,
         neighbours=neighbours,
         neighbour_weight=neighbour_weight,
         neighbours_by=neighbours_by,
@@ -153,6 +156,7 @@ def evaluate_ensemble(
     beams: Sequence[int] = (1, 3, 5),
     length_penalty: float | None = None,
     block_repeats: int | None = None,
+    patience: float | None = None,
     neighbours: int | None = None,
     neighbour_weight: float | None = None,
     neighbours_by: NeighboursBy | None = None,
@@ -168,8 +172,9 @@ def evaluate_ensemble(
         out: Results are kept below this folder.
         split: As for `evaluate`, and so are the others.
         beams: Beam widths.
-        length_penalty: Replaces the first run's, and so do the four below.
+        length_penalty: Replaces the first run's, and so do the five below.
         block_repeats: As for `evaluate`.
+        patience: As for `evaluate`.
         neighbours: As for `evaluate`.
         neighbour_weight: As for `evaluate`.
         neighbours_by: As for `evaluate`.
@@ -192,6 +197,7 @@ def evaluate_ensemble(
     search = (search or members[0].config.search).with_given(
         length_penalty=length_penalty,
         block_repeats=block_repeats,
+        patience=patience,
         neighbours=neighbours,
         neighbour_weight=neighbour_weight,
         neighbours_by=neighbours_by,
@@ -272,6 +278,7 @@ def _protocol(subject: _Subject, search: SearchConfig) -> dict[str, Any]:
         "length_penalty": search.length_penalty,
         "max_length": search.max_length,
         "block_repeats": search.block_repeats,
+        **({"patience": search.patience} if search.enough != search.beam else {}),
         **_asked_neighbours(search),
         "model_sha256": models_hash(subject.members),
     }
@@ -503,6 +510,8 @@ def print_scores(results: Sequence[dict[str, Any]]) -> None:
     more = ""
     if asked["block_repeats"]:
         more += f"no repeat of {asked['block_repeats']} in a row, "
+    if "patience" in asked:
+        more += f"patience {asked['patience']}, "
     if "neighbours" in asked:
         more += (
             f"{asked['neighbours']} neighbours by {asked['neighbours_by']} (weight "

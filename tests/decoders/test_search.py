@@ -54,7 +54,12 @@ class Tables:
         )
 
     def beam(
-        self, beam: int, max_length: int = 6, penalty: float = 0.0, repeats: int = 0
+        self,
+        beam: int,
+        max_length: int = 6,
+        penalty: float = 0.0,
+        repeats: int = 0,
+        enough: int | None = None,
     ) -> list[list[Hypothesis]]:
         return beam_search(
             self.step,
@@ -65,6 +70,7 @@ class Tables:
             length_penalty=penalty,
             device=CPU,
             repeats=repeats,
+            enough=enough,
         )
 
 
@@ -179,6 +185,53 @@ def test_what_a_beam_finds_is_true_and_in_order(seed, beam):
     assert [h.score for h in ended] == sorted((h.score for h in ended), reverse=True)
     for hypothesis in ended:
         assert hypothesis.score == pytest.approx(known[tuple(hypothesis.words)].score, abs=1e-5)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.7])
+@pytest.mark.parametrize("beam", [2, 3, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_patient_search_goes_on_where_the_other_would_have_stopped(seed, beam, penalty):
+    logits = at_random(seed, end=1.0)
+    known = {tuple(h.words): h for h in all_captions(logits, 6, penalty)}
+    counts = []
+    before: list[Hypothesis] = []
+    for enough in (1, beam - 1, beam, 2 * beam, 4 * beam):
+        (found,) = Tables([logits]).beam(beam, max_length=5, penalty=penalty, enough=enough)
+        assert 1 <= len(found) <= enough
+        words = [tuple(h.words) for h in found]
+        assert len(set(words)) == len(words)
+        # All that a search finds that stops sooner, and what comes later, each with its value.
+        assert {tuple(h.words) for h in before} <= set(words)
+        assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+        for hypothesis in found:
+            expected = known[tuple(hypothesis.words)]
+            assert hypothesis.ended
+            assert hypothesis.log_probability == pytest.approx(expected.log_probability, abs=1e-5)
+        counts.append(len(found))
+        before = found
+    assert counts[0] == 1
+    assert counts == sorted(counts)
+    assert Tables([logits]).beam(beam, max_length=5, penalty=penalty) == Tables([logits]).beam(
+        beam, max_length=5, penalty=penalty, enough=beam
+    )
+
+
+def test_patience_by_hand():
+    tables = Tables([GARDEN_PATH])
+    few, more = ({tuple(h.words) for h in tables.beam(2, enough=n)[0]} for n in (1, 3))
+    assert few == {(B,)}
+    assert more == {(B,), (A, C), (A, D)}
+    (two,) = tables.beam(2)
+    assert len(two) == 2
+    assert two[0].words == [B]
+
+
+@pytest.mark.parametrize("enough", [2, 6, 12])
+def test_a_patient_search_of_several_pictures_is_that_of_each(enough):
+    tables = [at_random(seed, end=1.0) for seed in range(5)]
+    together = Tables(tables).beam(3, penalty=0.7, enough=enough)
+    for logits, found in zip(tables, together, strict=True):
+        assert found == Tables([logits]).beam(3, penalty=0.7, enough=enough)[0]
 
 
 @pytest.mark.parametrize("beam", [1, 2, 5])

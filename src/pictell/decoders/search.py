@@ -102,6 +102,16 @@ class _Found:
     hypotheses: list[Hypothesis] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Rule:
+    """Options of a search, as for `beam_search`."""
+
+    beam: int
+    enough: int
+    penalty: float
+    repeats: int
+
+
 def beam_search(
     step: StepFunction,
     state: State,
@@ -112,11 +122,12 @@ def beam_search(
     length_penalty: float,
     device: torch.device,
     repeats: int = 0,
+    enough: int | None = None,
 ) -> list[list[Hypothesis]]:
     """Beam search for several pictures at once.
 
     Each round looks at the 2K best continuations of a picture's K captions. Those among the first K
-    that end are set aside, the K best that do not end are carried on. A picture is done when K
+    that end are set aside, the K best that do not end are carried on. A picture is done when enough
     captions were set aside, or at the maximal length.
 
     Args:
@@ -128,11 +139,15 @@ def beam_search(
         length_penalty: Exponent of the length in the ranking.
         device: Where the state lives.
         repeats: Never write so many words in a row twice in a caption; 0 blocks nothing.
+        enough: How many captions are enough, K if None. More go on where the search would have
+            stopped (the patience factor of Kasai et al. 2024, "A call for clarity in beam search:
+            how it works and when it stops", is enough / K).
 
     Returns:
-        For each picture its hypotheses, best first; at least one. Captions that ended come before
-        captions cut at the maximal length.
+        For each picture its hypotheses, best first; at least one and at most `enough`. Captions
+        that ended come before captions cut at the maximal length.
     """
+    rule = _Rule(beam, beam if enough is None else enough, length_penalty, repeats)
     found = [_Found() for _ in range(images)]
     beams = _Beams(
         state,
@@ -144,8 +159,8 @@ def beam_search(
     for t in range(max_length):
         output = step(beams.state, last)
         beams.state = output.state
-        last = _advance(beams, output.logits, found, beam, length_penalty, repeats, first=t == 0)
-        keep = [i for i, p in enumerate(beams.pictures) if len(found[p].hypotheses) < beam]
+        last = _advance(beams, output.logits, found, rule, first=t == 0)
+        keep = [i for i, p in enumerate(beams.pictures) if len(found[p].hypotheses) < rule.enough]
         if not keep:
             break
         # Dropping pictures copies their keys: worth it only when many are done.
@@ -153,7 +168,8 @@ def beam_search(
             last = _keep_pictures(beams, last, keep)
     _cut(beams, found, length_penalty)
     return [
-        sorted(f.hypotheses, key=lambda h: (h.ended, h.score), reverse=True)[:beam] for f in found
+        sorted(f.hypotheses, key=lambda h: (h.ended, h.score), reverse=True)[: rule.enough]
+        for f in found
     ]
 
 
@@ -161,9 +177,7 @@ def _advance(
     beams: _Beams,
     logits: Tensor,
     found: list[_Found],
-    beam: int,
-    penalty: float,
-    repeats: int,
+    rule: _Rule,
     *,
     first: bool,
 ) -> Tensor:
@@ -171,14 +185,14 @@ def _advance(
     runs = _Runs.of(logits.float())
     offset = beams.log_probability - runs.log_sum_exp()  # (B, K)
     runs.forbid(_not_now(first))
-    if repeats:
-        block_repeats(runs.words, beams.words, repeats)
+    if rule.repeats:
+        block_repeats(runs.words, beams.words, rule.repeats)
         runs.look_again()
-    best, parent, word = runs.largest(offset, 2 * beam)  # (B, 2K) each, falling
+    best, parent, word = runs.largest(offset, 2 * rule.beam)  # (B, 2K) each, falling
     is_end = word == END
-    _set_aside(beams, found, beam, penalty, best, parent, is_end)
+    _set_aside(beams, found, rule, best, parent, is_end)
     # The first K that do not end, in order: a stable sort moves the ended ones to the back.
-    order = is_end.int().argsort(dim=1, stable=True)[:, :beam]
+    order = is_end.int().argsort(dim=1, stable=True)[:, : rule.beam]
     parent, word = parent.gather(1, order), word.gather(1, order)
     beams.log_probability = best.gather(1, order).masked_fill(word == END, -torch.inf)
     beams.state = beams.state.select_beams(parent)
@@ -250,21 +264,20 @@ class _Runs:
 def _set_aside(
     beams: _Beams,
     found: list[_Found],
-    beam: int,
-    penalty: float,
+    rule: _Rule,
     best: Tensor,
     parent: Tensor,
     is_end: Tensor,
 ) -> None:
     length = beams.words.shape[2] + 1  # <end> counts
-    ending = is_end[:, :beam] & best[:, :beam].isfinite()
+    ending = is_end[:, : rule.beam] & best[:, : rule.beam].isfinite()
     rows, ranks = ending.nonzero(as_tuple=True)
     written = beams.words[rows, parent[rows, ranks]].tolist()
     totals = best[rows, ranks].tolist()
     for row, words, total in zip(rows.tolist(), written, totals, strict=True):
         hypotheses = found[beams.pictures[row]].hypotheses
-        if len(hypotheses) < beam:  # else it is done, and its row only waits to be dropped
-            hypotheses.append(Hypothesis(words, total, total / length**penalty, True))
+        if len(hypotheses) < rule.enough:  # else it is done, and its row only waits to be dropped
+            hypotheses.append(Hypothesis(words, total, total / length**rule.penalty, True))
 
 
 def _keep_pictures(beams: _Beams, last: Tensor, keep: list[int]) -> Tensor:

@@ -21,6 +21,7 @@ RESUMABLE_CHANGES = {
     *("train.epochs", "train.patience", "train.workers", "train.log_every", "train.save_every"),
     *("train.tensorboard", "search.beam", "search.length_penalty"),
     *("search.neighbours", "search.neighbour_weight", "search.neighbours_by"),
+    "search.patience",
 }
 
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 # Chosen together on Flickr8k's validation split, see docs/results.md.
 RANK = 256
-RIDGE = 0.1  # l, times the mean of X'X's diagonal
+RIDGE = 0.1
 _MIN_PICTURES = 3  # that have a word in their captions; what fewer have says little
 _PICTURES_AT_ONCE = 1_000  # whose counts of all words are held at once
 
@@ -65,7 +65,7 @@ class CaptionSpace:
             references: Their captions.
             rank: R at most; fewer where words or pictures are few, and none (then all similarities
                 are 0) where no word is in the captions of three pictures or each is in all.
-            ridge: How much the regression is held back; the mean of X'X's diagonal is 1.
+            ridge: l, in units of the mean of X'X's diagonal.
         """
         mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
         inputs = _standardised(features, mean, scale)  # (N, D)

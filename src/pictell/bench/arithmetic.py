@@ -13,12 +13,12 @@ take. The sum of the larger of the two is the least time in which it could be do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from pictell.bench.case import Term
+from pictell.bench.case import Product, Term
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +48,22 @@ def product(name: str, m: int, k: int, n: int, *, passes: int, steps: int = 1) -
             the other factor is read anew at each; its own gradient is one product.
     """
     weights = k * n * (steps * min(passes, 2) + max(passes - 2, 0))
+    rows = round(m / steps)
+    forward = Product("forward", rows, k, n, steps)
+    back, weight = Product("back", rows, n, k, steps), Product("weight", n, m, k)
+    made = {1: (forward,), 2: (forward, weight), 3: (forward, back, weight)}
     return Term(
         name=name,
         shape=f"{passes} x ({m} x {k})({k} x {n})",
         gflop=2e-9 * m * k * n * passes,
         megabytes=4e-6 * (m * (k + n) * passes + weights),
+        products=made[passes],
     )
+
+
+def many_products(name: str, m: int, k: int, n: int, *, passes: int) -> Term:
+    """As `product`, in parts of their own: for each picture, or each word."""
+    return replace(product(name, m, k, n, passes=passes), products=())
 
 
 def rnn_step(s: Shapes) -> list[Term]:
@@ -78,12 +88,12 @@ def attention_step(s: Shapes) -> list[Term]:
     parameters = v * w + 3 * d * w + 5 * w * w + w * d + 4 * w * w + 4 * w * d + w * v
     return [
         product("keys of the cells", b * c, d, w, passes=2),
-        product("keys pooled to regions", b * r, c, w, passes=2),
+        many_products("keys pooled to regions", b * r, c, w, passes=2),
         product("first states", b, d, 2 * w, passes=2),
         product("distinct words to gates", s.distinct_words, w, 4 * w, passes=3),
         product("state to query, gate, gates", n, w, w + d + 4 * w, passes=3, steps=steps),
         scores(n, r, w, keys=b * r * w * (2 * steps + 2), backward=True),
-        product("attention to cells", n, r, c, passes=2),
+        many_products("attention to cells", n, r, c, passes=2),
         context(n, c, d, read=b * c * d * 2 * steps, passes=2),
         product("context to gates", n, d, 4 * w, passes=3, steps=steps),
         product("vocabulary", n, w, v, passes=3),
@@ -136,10 +146,10 @@ def beam_search_terms(s: Shapes, rows: list[int], *, beam: int, attention: bool)
     return [
         *terms,
         product("keys of the cells", b * c, d, w, passes=1),
-        product("keys pooled to regions", b * r, c, w, passes=1),
+        many_products("keys pooled to regions", b * r, c, w, passes=1),
         product("state to query, gate, gates", n, w, w + d + 4 * w, passes=1, steps=steps),
         scores(n, r, w, keys=pictures * r * w, backward=False),
-        product("attention to cells", n, r, c, passes=1),
+        many_products("attention to cells", n, r, c, passes=1),
         context(n, c, d, read=pictures * c * d, passes=1),
         product("context to gates", n, d, 4 * w, passes=1, steps=steps),
     ]

@@ -19,6 +19,24 @@ from pictell.errors import InputError
 TEXTBOOK, PICTELL = "textbook", "pictell"
 
 
+@dataclass(frozen=True)
+class Product:
+    """A matrix product as a step makes it, with its factors as they lie in memory.
+
+    Attributes:
+        form: `forward` x W', x (rows, inner), W (columns, inner); `back` y W, y (rows, inner),
+            W (inner, columns); `weight` y' x, y (inner, rows), x (inner, columns).
+        rows, inner, columns: Extents.
+        times: How often a step makes it, with the same W.
+    """
+
+    form: str
+    rows: int
+    inner: int
+    columns: int
+    times: int = 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Term:
     """A part of an operation's arithmetic.
@@ -30,12 +48,14 @@ class Term:
         megabytes: 10^6 bytes that have to be read and written, in single precision, when nothing
             stays in a core's own cache from one step of a recurrence to the next; 0 where
             arithmetic alone limits.
+        products: Its products, where it is nothing else.
     """
 
     name: str
     shape: str
     gflop: float
     megabytes: float = 0.0
+    products: tuple[Product, ...] = ()
 
 
 class Case(ABC):

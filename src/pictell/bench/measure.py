@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from pictell.bench.alone import least_seconds, roofline_seconds
 from pictell.bench.case import PICTELL, TEXTBOOK, Case, Term
 from pictell.errors import InputError
 
@@ -51,6 +52,7 @@ class Measured:
         pace: GFLOP/s of a 2048 x 2048 x 2048 matrix product in the same run.
         bandwidth: GB/s at which 64 MB are read again and again in the same run.
         memory_mb: Peak memory by way, in MB (10^6 bytes) above that of the imports.
+        products_alone: The least seconds when each of its products is measured alone (alone.py).
     """
 
     case: Case
@@ -59,6 +61,7 @@ class Measured:
     pace: float
     bandwidth: float
     memory_mb: Mapping[str, float]
+    products_alone: float | None = None
 
     @property
     def gflop(self) -> float:
@@ -67,17 +70,10 @@ class Measured:
 
     @property
     def roofline(self) -> float | None:
-        """The least seconds that its arithmetic and its bytes allow, term by term.
-
-        Williams, Waterman and Patterson 2009: a part takes what its operations take at the pace of
-        the product, or what its bytes take at the bandwidth, whichever is more.
-        """
+        """The least seconds that its arithmetic and its bytes allow, term by term."""
         if not self.terms:
             return None
-        return sum(
-            max(term.gflop / self.pace, term.megabytes / 1e3 / self.bandwidth)
-            for term in self.terms
-        )
+        return sum(roofline_seconds(term, self.pace, self.bandwidth) for term in self.terms)
 
     @property
     def ratio(self) -> float | None:
@@ -142,12 +138,15 @@ def measure(case: Case, *, repeats: int, memory: bool) -> Measured:
     case.check()
     pace, bandwidth = matrix_pace(), read_bandwidth()
     timings = alternate({way: case.prepare(way) for way in case.ways}, repeats)
+    terms = case.arithmetic()
+    pace, bandwidth = max(pace, matrix_pace()), max(bandwidth, read_bandwidth())
     return Measured(
         case=case,
         timings=timings,
-        terms=case.arithmetic(),
-        pace=max(pace, matrix_pace()),
-        bandwidth=max(bandwidth, read_bandwidth()),
+        terms=terms,
+        pace=pace,
+        bandwidth=bandwidth,
+        products_alone=least_seconds(terms, pace, bandwidth),
         memory_mb={way: memory_in_child(case, way) for way in case.ways} if memory else {},
     )
 

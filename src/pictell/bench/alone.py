@@ -4,8 +4,8 @@
 
 The roofline holds every part against one large square product of torch's. A thin product, or one of
 another library, has a pace of its own: here each is measured as it stands in the operation, with
-nothing before it, nothing after it, and its factors in the cache if they fit. No way of ordering
-the same products with these libraries is faster than their sum.
+nothing before it, nothing after it, and its factors in the cache if they fit. Their sum is what an
+operation made of the same products could reach with these libraries, used in these ways.
 """
 
 from __future__ import annotations

@@ -10,17 +10,16 @@ operation made of the same products could reach with these libraries, used in th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from statistics import median
 
 import torch
 from torch import Tensor
+from torch.utils.benchmark import Timer
 
 from pictell.bench.case import Product, Term
 from pictell.decoders.laid_out import MKLProduct, OneDNNProduct
 
-_LEAST_SECONDS, _LEAST_RUNS = 0.1, 5  # for each way of a product
+_LEAST_SECONDS = 0.1  # that each way of a product is run
 
 
 def least_seconds(terms: Sequence[Term], pace: float, bandwidth: float) -> float | None:
@@ -35,7 +34,8 @@ def least_seconds(terms: Sequence[Term], pace: float, bandwidth: float) -> float
         return None
     return sum(
         sum(product.times * fastest_seconds(product) for product in term.products)
-        or roofline_seconds(term, pace, bandwidth)
+        if term.products
+        else roofline_seconds(term, pace, bandwidth)
         for term in terms
     )
 
@@ -51,7 +51,7 @@ def roofline_seconds(term: Term, pace: float, bandwidth: float) -> float:
 @torch.inference_mode()
 def fastest_seconds(product: Product) -> float:
     """One product, by the fastest of the ways; laying a weight out is shared by its `times`."""
-    return min(median(_times(run)) + extra / product.times for run, extra in _ways(product))
+    return min(_median(run) + extra / product.times for run, extra in _ways(product))
 
 
 def _ways(product: Product) -> Iterator[tuple[Callable[[], Tensor], float]]:
@@ -64,25 +64,19 @@ def _ways(product: Product) -> Iterator[tuple[Callable[[], Tensor], float]]:
         if product.form == "forward":
             right = torch.randn(columns, inner).t()
     yield lambda: left @ right, 0.0
-    if not OneDNNProduct.available() or rows < 2:
-        return
     weight = right.t()
-    yield lambda: torch.ops.mkldnn._linear_pointwise(left, weight, None, "none", [], ""), 0.0
+    if OneDNNProduct.available():
+        yield lambda: torch.ops.mkldnn._linear_pointwise(left, weight, None, "none", [], ""), 0.0
     if product.form == "weight":
         return  # both factors are new each time
     for library in (OneDNNProduct, MKLProduct):
         if library.available():
             laid_out = library(weight, rows)
-            seconds = median(_times(lambda library=library: library(weight, rows)))
+            seconds = _median(lambda library=library: library(weight, rows))
             yield lambda laid_out=laid_out: laid_out(left, None), seconds
 
 
-def _times(run: Callable[[], object]) -> list[float]:
-    run()
-    times: list[float] = []
-    end = time.perf_counter() + _LEAST_SECONDS
-    while len(times) < _LEAST_RUNS or time.perf_counter() < end:
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    return times
+def _median(run: Callable[[], object]) -> float:
+    """Seconds."""
+    timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
+    return timer.blocked_autorange(min_run_time=_LEAST_SECONDS).median

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from pictell.errors import InputError
 
@@ -30,7 +31,7 @@ class Product:
         times: How often a step makes it, with the same W.
     """
 
-    form: str
+    form: Literal["forward", "back", "weight"]
     rows: int
     inner: int
     columns: int

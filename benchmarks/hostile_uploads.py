@@ -469,7 +469,10 @@ def odd_shapes(r: random.Random) -> Attack:
 
 
 def send(port: int, attack: Attack) -> tuple[int, dict[str, Any]]:
-    """The status of the answer and its JSON; status 0 for those who do not wait for one."""
+    """The status of the answer and its JSON; status 0 for those who do not wait for one.
+
+    Status -1 with what came if the answer is not whole, or if there is none.
+    """
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         # An upload may be refused before all of it was sent; the answer is there to be read.
         with suppress(BrokenPipeError, ConnectionResetError):
@@ -485,9 +488,10 @@ def _answer(connection: socket.socket) -> tuple[int, dict[str, Any]]:
         while data := connection.recv(65536):
             received += data
     head, _, body = received.partition(b"\r\n\r\n")
-    if not head:
-        return -1, {}
-    return int(head.split()[1]), json.loads(body)
+    try:
+        return int(head.split()[1]), json.loads(body)
+    except (IndexError, ValueError):
+        return -1, {"received": received.decode(errors="replace")[:1000]}
 
 
 def problem(attack: Attack, status: int, answer: dict[str, Any], plain: str) -> str:

@@ -1,5 +1,6 @@
 """A real server in a process of its own: where it listens, how it ends, what it survives."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -12,9 +13,10 @@ import time
 
 import pytest
 from running_server import RunningServer
-from serving import png
+from serving import benchmark, png
 
 from pictell.cli import main
+from pictell.serve.server import _listen
 
 
 def wait_for(condition) -> None:
@@ -70,6 +72,39 @@ def test_a_name_of_another_site_is_not_answered(server):
     response = connection.getresponse()
     assert response.status == 421
     assert json.loads(response.read())["error"]["code"] == "wrong_host"
+
+
+def test_a_refusal_reaches_a_client_that_is_still_sending(server):
+    """Whole, each time: its body must not wait for the client to confirm its head."""
+    hostile = benchmark("hostile_uploads")
+    head, first, _ = hostile.chunked(hostile.part(png()), 1)
+    many = [b"100000\r\n" + bytes(0x100000) + b"\r\n"] * 90
+    endless = hostile.Attack("endless", [head, first, *many], hostile.refused(413))
+    for _ in range(30):
+        status, answer = hostile.send(server.port, endless)
+        assert status == 413, answer
+        assert answer["error"]["code"] == "request_too_large"
+
+
+def test_answers_are_sent_at_once():
+    """Nagle's algorithm costs each further answer over a connection 40 ms, so it is off."""
+
+    async def option_of_a_connection() -> int:
+        found = asyncio.get_running_loop().create_future()
+
+        def connected(_reader, writer) -> None:
+            connection = writer.get_extra_info("socket")
+            found.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with _listen("127.0.0.1", 0) as listening:
+            async with await asyncio.start_server(connected, sock=listening):
+                _, writer = await asyncio.open_connection(*listening.getsockname())
+                option = await asyncio.wait_for(found, 20)
+                writer.close()
+                return option
+
+    assert asyncio.run(option_of_a_connection())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -92,7 +92,10 @@ def _check(port: int, batch_size: int, threads: int) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        # With its protocol named, asyncio turns Nagle's algorithm off for each connection. With it
+        # on, an answer's body waits for the client to confirm the head, and is lost if the server
+        # closes meanwhile on a client that is still sending.
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise InputError(f"host is {host!r}, which is no address here ({error.strerror})") from None
     try:

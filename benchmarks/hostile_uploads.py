@@ -426,6 +426,11 @@ def endless(r: random.Random) -> Attack:
     if r.random() < 0.5:
         sent = request(body, length=10_000_000_000)
         return Attack("declared 10 GB", [sent], refused(413))
+    return endless_chunks()
+
+
+def endless_chunks() -> Attack:
+    """90 MB after the picture, and no end."""
     head, first, _ = chunked(part(saved(scene())), 1)
     many = [b"100000\r\n" + bytes(0x100000) + b"\r\n"] * 90
     return Attack("endless", [head, first, *many], refused(413))

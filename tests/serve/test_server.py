@@ -77,9 +77,7 @@ def test_a_name_of_another_site_is_not_answered(server):
 def test_a_refusal_reaches_a_client_that_is_still_sending(server):
     """Whole, each time: its body must not wait for the client to confirm its head."""
     hostile = benchmark("hostile_uploads")
-    head, first, _ = hostile.chunked(hostile.part(png()), 1)
-    many = [b"100000\r\n" + bytes(0x100000) + b"\r\n"] * 90
-    endless = hostile.Attack("endless", [head, first, *many], hostile.refused(413))
+    endless = hostile.endless_chunks()
     for _ in range(30):
         status, answer = hostile.send(server.port, endless)
         assert status == 413, answer
